@@ -1,0 +1,376 @@
+//! The contract between operator and relay: the files a relay reads and what it answers at `/status`.
+//!
+//! The operator mounts `relay.json` ([`RelayConfig`]) and one `datasets/<dataset>.json` ([`DatasetConfig`]) per dataset
+//! into [`CONFIG_DIR`], and the load credentials as files into [`CREDENTIALS_DIR`]. The relay has no access to the
+//! Kubernetes API. Both sides refuse a file whose `formatVersion` they do not know.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::column::ColumnType;
+
+/// The format both sides speak; raised when an older relay could misread a newer file.
+pub const FORMAT_VERSION: u32 = 1;
+/// Where the operator mounts the configuration (override: `--config-dir`, `TRIBUTARY_RELAY_CONFIG_DIR`).
+pub const CONFIG_DIR: &str = "/etc/tributary/relay";
+/// File name of [`RelayConfig`] under [`CONFIG_DIR`].
+pub const RELAY_FILE: &str = "relay.json";
+/// Folder of the [`DatasetConfig`] files under [`CONFIG_DIR`].
+pub const DATASETS_DIR: &str = "datasets";
+/// Where the operator mounts the StarRocks load credentials: files `username` and `password`.
+pub const CREDENTIALS_DIR: &str = "/etc/tributary/starrocks";
+/// Environment variable with the address of the relay's HTTP server (`/livez /readyz /status /metrics`).
+pub const LISTEN_ENV: &str = "TRIBUTARY_RELAY_LISTEN";
+/// Default of [`LISTEN_ENV`].
+pub const DEFAULT_LISTEN: &str = "0.0.0.0:8080";
+
+/// Column with `generation(12) | offset(41) | mapping(10)`: Kafka's own order, compared within one key.
+pub const VER_COLUMN: &str = "_ver";
+/// Column with unmapped and unconvertible paths, bounded by [`EXTRA_MAX_BYTES`].
+pub const EXTRA_COLUMN: &str = "_extra";
+/// Bound of one row's `_extra` text in bytes; beyond it the row keeps a marker and is counted as truncated.
+pub const EXTRA_MAX_BYTES: usize = 64 * 1024;
+
+/// `_ver` of an event. Panics never: fields wider than their bits saturate, and the operator refuses generations
+/// near the bound long before.
+pub fn pack_ver(topic_generation: u16, offset: i64, mapping_generation: u16) -> i64 {
+    let generation = i64::from(topic_generation.min(0xFFF));
+    let offset = offset.clamp(0, (1 << 41) - 1);
+    let mapping = i64::from(mapping_generation.min(0x3FF));
+    (generation << 51) | (offset << 10) | mapping
+}
+
+/// Whole-process part of a relay's configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RelayConfig {
+    pub format_version: u32,
+    pub pipeline: PipelineIdentity,
+    pub kafka: KafkaConfig,
+    pub starrocks: StarRocksConfig,
+    pub batch: BatchConfig,
+}
+
+/// Who this relay works for; part of labels, metrics and messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PipelineIdentity {
+    /// `<ownerID>/<namespace>/<name>`, the owner mark without its prefix.
+    pub owner: String,
+    pub namespace: String,
+    pub name: String,
+    pub tenant: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// `host:port` each.
+    pub bootstrap_servers: Vec<String>,
+    pub group_id: String,
+    /// Static membership: one fixed id per ordinal.
+    pub group_instance_id: String,
+    /// Debezium's heartbeat topic; its newest record proves that an idle source is caught up.
+    pub heartbeat_topic: String,
+    pub heartbeat_interval_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StarRocksConfig {
+    /// FE HTTP endpoints, `http://host:port`, tried in order.
+    pub http_endpoints: Vec<String>,
+}
+
+/// When a batch closes: on whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BatchConfig {
+    pub linger_ms: u64,
+    pub max_bytes: u64,
+    pub max_rows: u64,
+}
+
+/// One dataset: one topic and the tables its documents go to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DatasetConfig {
+    pub format_version: u32,
+    /// [`DatasetConfig::content_digest`] of everything but this field.
+    pub digest: String,
+    pub name: String,
+    pub tenant: String,
+    pub topic: TopicConfig,
+    /// Grows with every change of the mapping (10 bits).
+    pub mapping_generation: u16,
+    pub tables: Vec<TableConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicConfig {
+    pub name: String,
+    /// Fixed at creation; another count stops the relay (`PartitionsChanged`).
+    pub partitions: i32,
+    /// Grows when the topic is re-created (12 bits).
+    pub generation: u16,
+}
+
+/// One gold table: its identity and how each column is obtained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TableConfig {
+    /// Name of the entry in `datasets[].hot.tables[]`.
+    pub entry: String,
+    pub database: String,
+    pub table: String,
+    /// Key columns, in the table's order; each is also in `columns`.
+    pub primary_key: Vec<String>,
+    /// Every column but [`VER_COLUMN`] and [`EXTRA_COLUMN`], which every table has.
+    pub columns: Vec<ColumnConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ColumnConfig {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub column_type: ColumnType,
+    pub source: ColumnSource,
+    /// Declared BSON type of `_id`; required for key columns from `_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bson: Option<BsonType>,
+    /// For an absent or null value; text parsed by the column's type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    pub on_error: OnError,
+    pub nullable: bool,
+}
+
+/// Where a column's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ColumnSource {
+    /// Path into the document: `a.b.c`, `a[0].b`, `a["odd.name"]`; `_id` is the document's key.
+    Path(String),
+    /// Something known without the document.
+    Meta(MetaSource),
+    /// A constant, as text parsed by the column's type.
+    Value(String),
+}
+
+/// The `$…` sources of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MetaSource {
+    #[serde(rename = "$tenant")]
+    Tenant,
+    #[serde(rename = "$dataset")]
+    Dataset,
+    /// `c`, `u`, `d` or `r`.
+    #[serde(rename = "$op")]
+    Op,
+    /// Canonical text of the Kafka key: the identity of the document.
+    #[serde(rename = "$key")]
+    Key,
+    /// Creation second inside an ObjectId key: known for deletes too.
+    #[serde(rename = "$key.time")]
+    KeyTime,
+    #[serde(rename = "$source.ts")]
+    SourceTs,
+    #[serde(rename = "$topic")]
+    Topic,
+    #[serde(rename = "$partition")]
+    Partition,
+    #[serde(rename = "$offset")]
+    Offset,
+}
+
+/// BSON type a typed `_id` column declares. Documents whose `_id` has another type are not converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kube", derive(schemars::JsonSchema))]
+pub enum BsonType {
+    ObjectId,
+    String,
+    Int,
+    Uuid,
+    Date,
+}
+
+/// What happens to a value that does not fit its column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kube", derive(schemars::JsonSchema))]
+pub enum OnError {
+    /// Keep it in `_extra`, store NULL.
+    #[default]
+    Overflow,
+    SetNull,
+    /// Refuse the document. Until dead-letter topics exist this stops the lane, naming topic, partition and offset.
+    Reject,
+}
+
+impl DatasetConfig {
+    /// `sha256:<hex>` over the canonical JSON of everything but `digest` itself.
+    pub fn content_digest(&self) -> String {
+        let mut bare = self.clone();
+        bare.digest = String::new();
+        digest_of(&bare)
+    }
+
+    /// The same file with its digest filled in.
+    pub fn sealed(mut self) -> Self {
+        self.digest = self.content_digest();
+        self
+    }
+}
+
+/// `sha256:<hex>` of a value's JSON. Struct fields serialise in declaration order and maps are `BTreeMap`: canonical.
+pub fn digest_of<T: Serialize>(value: &T) -> String {
+    // Serialising these plain types cannot fail: no maps with non-string keys, no fallible Serialize.
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    let hash = Sha256::digest(&bytes);
+    let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// What a relay answers at `GET /status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayStatus {
+    pub format_version: u32,
+    pub phase: RelayPhase,
+    /// Digest per dataset of the configuration in use.
+    pub config_digests: BTreeMap<String, String>,
+    pub datasets: Vec<DatasetStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RelayPhase {
+    /// Not all partitions assigned yet.
+    Starting,
+    Running,
+    /// SIGTERM seen: finishing what is in flight.
+    Draining,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatasetStatus {
+    pub name: String,
+    pub topic: String,
+    pub mapping_generation: u16,
+    /// Milliseconds behind the source; the largest of the tables'. `None`: not measured yet.
+    pub lag_ms: Option<u64>,
+    pub partitions: Vec<PartitionStatus>,
+    pub tables: Vec<TableStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionStatus {
+    pub partition: i32,
+    /// Next offset to read.
+    pub position: i64,
+    /// Everything below it is in every table of the dataset.
+    pub committed: Option<i64>,
+    /// Newest known end of the partition (last stable offset).
+    pub end: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TableStatus {
+    pub entry: String,
+    pub database: String,
+    pub table: String,
+    /// Milliseconds: 0 at the end of all partitions with a heartbeat younger than three intervals,
+    /// else now − `source.ts` of the oldest unloaded event. `None`: not measured yet.
+    pub lag_ms: Option<u64>,
+    pub lane: LaneState,
+    pub rows_loaded: u64,
+    pub loads: u64,
+    /// Values kept in `_extra` because they did not fit their column.
+    pub overflowed: u64,
+    /// Rows whose `_extra` was cut at [`EXTRA_MAX_BYTES`].
+    pub overflow_truncated: u64,
+}
+
+/// What a table's lane is doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all_fields = "camelCase")]
+pub enum LaneState {
+    /// Nothing to load, or filling the next batch.
+    Idle,
+    Loading {
+        label: String,
+    },
+    /// The same bytes are being retried under the same label.
+    Retrying {
+        label: String,
+        cause: RetryCause,
+        message: String,
+        attempts: u64,
+        /// Unix milliseconds of the first failure.
+        since_ms: u64,
+    },
+    /// No retry can help without a change by somebody.
+    Blocked {
+        cause: BlockedCause,
+        message: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<RecordPosition>,
+        since_ms: u64,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordPosition {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// Why a load is being retried. The words of metrics, conditions and messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RetryCause {
+    Unreachable,
+    Timeout,
+    ServerError,
+    NoBackendAlive,
+    TooManyVersions,
+    TooManyTransactions,
+    LabelRunning,
+    SchemaChanging,
+    ShuttingDown,
+}
+
+/// Why a lane stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BlockedCause {
+    AuthenticationFailed,
+    UnknownTable,
+    UnknownColumn,
+    /// A document or a load that StarRocks or the mapping refuses.
+    LoadsRejected,
+    /// The position Kafka should hold is gone.
+    PositionLost,
+    PartitionsChanged,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ver_orders_by_generation_then_offset_then_mapping() {
+        let base = pack_ver(1, 100, 1);
+        assert!(pack_ver(1, 100, 2) > base);
+        assert!(pack_ver(1, 101, 0) > pack_ver(1, 100, 1023));
+        assert!(pack_ver(2, 0, 0) > pack_ver(1, (1 << 41) - 1, 1023));
+        assert!(
+            pack_ver(4095, i64::MAX, u16::MAX) > 0,
+            "the sign bit stays clear"
+        );
+    }
+}
