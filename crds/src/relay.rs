@@ -368,9 +368,6 @@ mod tests {
         assert!(pack_ver(1, 100, 2) > base);
         assert!(pack_ver(1, 101, 0) > pack_ver(1, 100, 1023));
         assert!(pack_ver(2, 0, 0) > pack_ver(1, (1 << 41) - 1, 1023));
-        assert!(
-            pack_ver(4095, i64::MAX, u16::MAX) > 0,
-            "the sign bit stays clear"
-        );
+        assert!(pack_ver(4095, i64::MAX, u16::MAX) > 0, "the sign bit stays clear");
     }
 }
