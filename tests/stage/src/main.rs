@@ -1,0 +1,3 @@
+//! `tributary-stage`: the stage from the command line.
+
+fn main() {}
