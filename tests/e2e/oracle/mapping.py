@@ -1,0 +1,178 @@
+"""The mapping of DESIGN §3, written a second time: one final document becomes the row that each table must hold."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from dataclasses import dataclass
+
+import canonical
+import convert
+from bson import Binary, DatetimeMS, Int64, ObjectId
+from bson import json_util
+from manifests import Column, Feed, Unsupported
+
+ABSENT = object()
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Sources that only the event knows. The final state cannot tell them, so rows are checked for plausibility instead.
+VOLATILE = {"$op", "$source.ts", "$partition", "$offset"}
+
+KEY_TYPES = {
+    "ObjectId": lambda v: isinstance(v, ObjectId),
+    "String": lambda v: isinstance(v, str),
+    "Int": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "Uuid": lambda v: isinstance(v, Binary) and v.subtype == 4,
+    "Date": lambda v: isinstance(v, (DatetimeMS, dt.datetime)),
+}
+
+
+class Parked(Exception):
+    """The document must not be in the table at all."""
+
+
+@dataclass(frozen=True)
+class Anything:
+    """A value that only the event knows."""
+
+    source: str
+
+    def accepts(self, value: object) -> bool:
+        return value in ("r", "c", "u") if self.source == "$op" else value is not None
+
+
+def row(document: dict, feed: Feed) -> dict[str, object]:
+    """Column values of the table's row, `_extra` included."""
+    values: dict[str, object] = {}
+    misfits: dict[str, object] = {}
+    for column in feed.columns:
+        values[column.name] = _value(document, column, feed, misfits)
+    extra = unmapped(document, [parse_path(c.source) for c in feed.columns if _reads_path(c)])
+    extra.update(misfits)
+    members = tuple(sorted((k, canonical.from_bson(v)) for k, v in extra.items()))
+    values["_extra"] = ("document", members) if members else None
+    return values
+
+
+def _reads_path(column: Column) -> bool:
+    return column.source is not None and not column.source.startswith("$")
+
+
+def _value(document: dict, column: Column, feed: Feed, misfits: dict) -> object:
+    if column.value is not None:
+        return convert.from_literal(column.value, column.type)
+    if not _reads_path(column):
+        return _meta(document, column, feed)
+    path = parse_path(column.source)
+    found = lookup(document, path)
+    if column.bson and not KEY_TYPES[column.bson](found):
+        raise Parked(f"_id is not {column.bson}")
+    if found is ABSENT or found is None:
+        return _default(column)
+    try:
+        return convert.from_bson(found, column.type)
+    except convert.Misfit:
+        if column.on_error == "Reject":
+            raise Parked(column.name) from None
+        if column.on_error == "Overflow":
+            misfits[print_path(path)] = found
+        return None
+
+
+def _default(column: Column) -> object:
+    return None if column.default is None else convert.from_literal(column.default, column.type)
+
+
+def _meta(document: dict, column: Column, feed: Feed) -> object:
+    source = column.source
+    if source in VOLATILE:
+        return Anything(source)
+    if source == "$key.time":
+        generated = document["_id"].generation_time
+        if column.type.upper() == "DATE":
+            generated = generated.replace(hour=0, minute=0, second=0)
+        return canonical.millis(generated)
+    texts = {"$tenant": feed.tenant, "$dataset": feed.dataset, "$topic": feed.topic}
+    if source == "$key":
+        return key_text(document["_id"])
+    if source not in texts:
+        raise Unsupported(f"column {column.name}: from {source}")
+    return texts[source]
+
+
+def key_text(identity: object) -> str:
+    """The `id` member of Debezium's key: relaxed Extended JSON v2 with one blank after each colon."""
+    if isinstance(identity, Int64):
+        return str(int(identity))
+    options = json_util.RELAXED_JSON_OPTIONS
+    return json.dumps(json_util._json_convert(identity, options), separators=(",", ": "), ensure_ascii=False)
+
+
+# Paths -----------------------------------------------------------------------------------------------------------
+
+TOKEN = re.compile(r"""(?:^|\.)([^.\[\]]+)|\[(\d+)\]|\["((?:[^"\\]|\\.)*)"\]""")
+
+
+def parse_path(text: str) -> tuple[str | int, ...]:
+    """`a.b.c`, `a[0].b`, `a["odd.name"]` as a sequence of names and indexes."""
+    steps: list[str | int] = []
+    position = 0
+    while position < len(text):
+        match = TOKEN.match(text, position)
+        if not match:
+            raise Unsupported(f"path {text!r} at {position}")
+        name, index, quoted = match.groups()
+        steps.append(int(index) if index is not None else name if name is not None else json.loads(f'"{quoted}"'))
+        position = match.end()
+    return tuple(steps)
+
+
+def print_path(steps: tuple[str | int, ...]) -> str:
+    text = ""
+    for step in steps:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif IDENTIFIER.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{json.dumps(step, ensure_ascii=False)}]"
+    return text
+
+
+def lookup(document: object, steps: tuple[str | int, ...]) -> object:
+    found = document
+    for step in steps:
+        if isinstance(step, int):
+            if not isinstance(found, list) or step >= len(found):
+                return ABSENT
+            found = found[step]
+        elif isinstance(found, dict) and step in found:
+            found = found[step]
+        else:
+            return ABSENT
+    return found
+
+
+def unmapped(document: dict, mapped: list[tuple[str | int, ...]]) -> dict[str, object]:
+    """The largest subtrees that no column reads, by path. `_id` is the row's identity and never among them."""
+    kept: dict[str, object] = {}
+    _collect(document, (), {*mapped, ("_id",)}, kept)
+    return kept
+
+
+def _collect(node: object, here: tuple, mapped: set, kept: dict) -> None:
+    if here in mapped:
+        return
+    below = [path for path in mapped if path[: len(here)] == here]
+    if here and not below:
+        kept[print_path(here)] = node
+        return
+    if isinstance(node, dict):
+        for name, child in node.items():
+            _collect(child, (*here, name), mapped, kept)
+    elif isinstance(node, list) and any(isinstance(path[len(here)], int) for path in below):
+        for index, child in enumerate(node):
+            _collect(child, (*here, index), mapped, kept)
+    elif node is not None:
+        # Columns expect members below, but the document holds a scalar here: keep it rather than lose it.
+        kept[print_path(here)] = node

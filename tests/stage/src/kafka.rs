@@ -1,0 +1,194 @@
+//! Kafka: one node, broker and controller in one process, configured like a careful site where that costs nothing:
+//! nobody's typo makes a topic, and topics that are made need one replica only because there is one node.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::info::KafkaInfo;
+use crate::ports;
+use crate::progress::say;
+use crate::serve::Context;
+use crate::setup::{self, Tool};
+
+/// Kafka and everything that Connect needs beside it: one set of libraries, one class path.
+const LIBRARIES: [&str; 5] = [
+    "org.apache.kafka:kafka_2.13:4.3.1",
+    "org.apache.kafka:connect-runtime:4.3.1",
+    "org.apache.kafka:connect-json:4.3.1",
+    "org.apache.kafka:connect-transforms:4.3.1",
+    // Without a binding for slf4j nothing is logged at all.
+    "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
+];
+const HEAP: &str = "-Xmx512m";
+/// A loaded machine with two cores needs up to 20 s; anything beyond is a failure worth reading the log for.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+/// The storage is formatted once per cache, so every stage's cluster has the same id.
+const CLUSTER_ID: &str = "VHJpYnV0YXJ5LXN0YWdlLQ";
+const METADATA: i16 = 3;
+
+/// Log to stdout; the caller knows where that goes.
+pub(crate) const LOG4J2: &str = "\
+status=warn
+appender.stdout.type=Console
+appender.stdout.name=stdout
+appender.stdout.layout.type=PatternLayout
+appender.stdout.layout.pattern=%d{ISO8601} %p %c{1} %m%n
+rootLogger.level=INFO
+rootLogger.appenderRef.stdout.ref=stdout
+";
+
+/// Fetches what Kafka and Connect run from; nothing when it is in the cache.
+pub fn prepare() -> Result<()> {
+    formatted_storage(&libraries()?).map(drop)
+}
+
+/// Raises the broker.
+pub fn raise(context: &Context) -> Result<KafkaInfo> {
+    let libraries = libraries()?;
+    let storage = formatted_storage(&libraries)?;
+    ports::retrying(|| start(context, &libraries, &storage))
+}
+
+fn start(context: &Context, libraries: &Path, formatted: &Path) -> Result<KafkaInfo> {
+    let dir = context.dir("kafka")?;
+    let logs = dir.join("data");
+    fs::remove_dir_all(&logs).ok();
+    copy_files(formatted, &logs)?;
+    let broker = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
+    let controller = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
+    let config = dir.join("server.properties");
+    fs::write(&config, server_properties(broker, controller, &logs))?;
+    let log4j2 = dir.join("log4j2.properties");
+    fs::write(&log4j2, LOG4J2)?;
+
+    let mut command = java(libraries);
+    command
+        .arg(format!("-Dlog4j2.configurationFile={}", log4j2.display()))
+        .args([HEAP, "kafka.Kafka"])
+        .arg(&config);
+    let server = context.spawn("kafka", &mut command)?;
+    server.wait_ready(READY_WITHIN, || brokers(broker).map(|count| count == 1))?;
+    context.keep(server);
+    say(format!("Kafka answers at {broker}"));
+    Ok(KafkaInfo {
+        bootstrap: broker.to_string(),
+    })
+}
+
+/// The folder with the libraries of Kafka and Connect.
+pub(crate) fn libraries() -> Result<PathBuf> {
+    let jars = setup::maven_jars(&LIBRARIES)?;
+    let dir = jars.first().and_then(|jar| jar.parent());
+    Ok(dir.context("Maven brought no library")?.to_owned())
+}
+
+/// `java` with a class path of all files in that folder.
+fn java(libraries: &Path) -> Command {
+    let mut command = Command::new("java");
+    // Garbage collection by one thread: the heap is small and the cores are few.
+    command
+        .arg("-XX:+UseSerialGC")
+        .arg("-cp")
+        .arg(libraries.join("*"));
+    command
+}
+
+fn server_properties(broker: SocketAddr, controller: SocketAddr, logs: &Path) -> String {
+    let listeners = format!("PLAINTEXT://{broker},CONTROLLER://{controller}");
+    properties(&[
+        ("process.roles", "broker,controller"),
+        ("node.id", "1"),
+        ("controller.quorum.voters", &format!("1@{controller}")),
+        ("controller.listener.names", "CONTROLLER"),
+        ("listeners", &listeners),
+        ("advertised.listeners", &listeners),
+        (
+            "listener.security.protocol.map",
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        ),
+        ("log.dirs", &logs.display().to_string()),
+        ("auto.create.topics.enable", "false"),
+        ("offsets.topic.replication.factor", "1"),
+        ("offsets.topic.num.partitions", "4"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
+        ("transaction.state.log.num.partitions", "4"),
+        ("share.coordinator.state.topic.replication.factor", "1"),
+        ("share.coordinator.state.topic.min.isr", "1"),
+        // A test's consumer is alone in its group: nobody to wait for.
+        ("group.initial.rebalance.delay.ms", "0"),
+    ])
+}
+
+/// A Java properties file. Values hold no character that would need escaping beyond the backslash.
+pub(crate) fn properties(entries: &[(&str, &str)]) -> String {
+    entries
+        .iter()
+        .map(|(key, value)| format!("{key}={}\n", value.replace('\\', "\\\\")))
+        .collect()
+}
+
+/// A formatted, empty storage. Formatting costs the start of a JVM, and its result depends on nothing that differs
+/// between two stages as long as the voters are static: so it is made once.
+fn formatted_storage(libraries: &Path) -> Result<PathBuf> {
+    let inputs = [&LIBRARIES[..], &[CLUSTER_ID]].concat();
+    let dir = setup::entry("kafka", "storage", &inputs, |dir| {
+        let logs = dir.join("data");
+        let config = dir.join("server.properties");
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        fs::write(&config, server_properties(nowhere, nowhere, &logs))?;
+        let classes = libraries.join("*");
+        Tool::new("java", "formatting Kafka's storage")
+            .args(["-cp".as_ref(), classes.as_os_str()])
+            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
+            .args([&config])
+            .run()
+    })?;
+    Ok(dir.join("data"))
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for file in fs::read_dir(from)? {
+        let file = file?.path();
+        let name = file.file_name().context("a folder entry has a name")?;
+        fs::copy(&file, to.join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// How many brokers the cluster has, asked by Kafka's own protocol: the first moment at which clients find one.
+fn brokers(address: SocketAddr) -> Result<i32> {
+    let limit = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    // Metadata v1 without a client id, about no topic. The answer begins with the correlation id and the brokers.
+    let mut request = Vec::from(14_i32.to_be_bytes());
+    request.extend(METADATA.to_be_bytes());
+    request.extend(1_i16.to_be_bytes());
+    request.extend(7_i32.to_be_bytes());
+    request.extend((-1_i16).to_be_bytes());
+    request.extend(0_i32.to_be_bytes());
+    stream.write_all(&request)?;
+    let mut answer = [0_u8; 12];
+    stream.read_exact(&mut answer)?;
+    ensure!(answer[4..8] == 7_i32.to_be_bytes(), "not Kafka: {answer:?}");
+    Ok(i32::from_be_bytes([answer[8], answer[9], answer[10], answer[11]]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::properties;
+
+    #[test]
+    fn a_properties_file_keeps_backslashes() {
+        assert_eq!(properties(&[("a", r"C:\x"), ("b", "1")]), "a=C:\\\\x\nb=1\n");
+    }
+}
