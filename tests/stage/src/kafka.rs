@@ -141,8 +141,9 @@ fn formatted_storage(libraries: &Path) -> Result<PathBuf> {
     let dir = setup::entry("kafka", "storage", &inputs, |dir| {
         let logs = dir.join("data");
         let config = dir.join("server.properties");
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        fs::write(&config, server_properties(nowhere, nowhere, &logs))?;
+        // Nobody listens there; the two only have to differ.
+        let [broker, controller] = [9, 10].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        fs::write(&config, server_properties(broker, controller, &logs))?;
         let classes = libraries.join("*");
         Tool::new("java", "formatting Kafka's storage")
             .args(["-cp".as_ref(), classes.as_os_str()])
