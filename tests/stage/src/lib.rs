@@ -3,13 +3,20 @@
 //! Everything here is blocking: raising a stage is minutes of waiting for child processes, which threads say best.
 //! Call it from async code through `spawn_blocking`.
 
+pub mod binary;
 pub mod info;
+pub mod init;
+mod kubernetes;
 pub mod parts;
 pub mod ports;
+pub mod preflight;
 pub mod progress;
 pub mod serve;
 pub mod server;
 pub mod setup;
+pub mod stage;
+pub mod state;
 
 pub use info::StageInfo;
 pub use parts::{Options, Part, Parts};
+pub use stage::Stage;

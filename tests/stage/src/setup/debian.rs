@@ -31,6 +31,15 @@ pub fn debian(packages: &[(&str, &str)]) -> Result<()> {
     }
 }
 
+/// Installs packages found missing otherwise than by a program.
+pub(crate) fn debian_packages(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let _held = lock("debian")?;
+    install(&packages.iter().map(|package| (*package).to_owned()).collect::<Vec<_>>())
+}
+
 /// What a reader would type to install them.
 pub fn debian_command(packages: &[String]) -> String {
     format!(

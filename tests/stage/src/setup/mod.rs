@@ -6,6 +6,7 @@
 
 mod command;
 mod debian;
+mod go;
 mod maven;
 mod npm;
 mod python;
@@ -18,6 +19,8 @@ use sha2::{Digest as _, Sha256};
 
 pub use command::{Tool, program, tail};
 pub use debian::{debian, debian_command};
+pub(crate) use debian::{debian_packages, is_root};
+pub use go::{CONTAINERD, HELM, KUBERNETES, containerd, helm, kubernetes, pause};
 pub use maven::maven_jars;
 pub use npm::npm;
 pub use python::python;

@@ -1,0 +1,3 @@
+module tributary.dev/tests/stage/pause
+
+go 1.24

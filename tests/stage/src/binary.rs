@@ -1,0 +1,88 @@
+//! Programs of this workspace, built on demand.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use crate::progress::say;
+
+/// The `tributary-stage` program: this one, or for a library user the one cargo makes.
+pub(crate) fn stage() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell which program this is")?;
+    if own.file_name().is_some_and(|name| name == "tributary-stage") {
+        return Ok(own);
+    }
+    build("dev", &["tributary-stage"], &["tributary-stage"]).map(|mut built| built.remove(0))
+}
+
+/// Builds the named programs of this workspace's packages and returns where they are, in the order of `programs`.
+pub fn build(profile: &str, packages: &[&str], programs: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .current_dir(workspace())
+        .args(["build", "--message-format=json-render-diagnostics", "--quiet", "--profile", profile])
+        .args(packages.iter().flat_map(|package| ["--package", package]))
+        .args(programs.iter().flat_map(|program| ["--bin", program]))
+        // Set for the program that calls us, they would make cargo see changes and rebuild dependencies.
+        .envs(target_dir().map(|dir| ("CARGO_TARGET_DIR", dir)))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    let out = command.output().with_context(|| format!("cannot run cargo for {}", packages.join(", ")))?;
+    if !out.status.success() {
+        bail!("cargo could not build {}; its errors are above", packages.join(", "));
+    }
+    let built = String::from_utf8_lossy(&out.stdout);
+    let executables: Vec<PathBuf> = built.lines().filter_map(executable).collect();
+    programs.iter().map(|program| find(&executables, program)).collect()
+}
+
+fn find(executables: &[PathBuf], program: &str) -> Result<PathBuf> {
+    let found = executables.iter().find(|path| path.file_name().is_some_and(|name| name == program));
+    found.cloned().with_context(|| format!("cargo built no program {program}"))
+}
+
+/// The root of the checkout this library was built from.
+pub fn workspace() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().and_then(Path::parent).unwrap_or(here)
+}
+
+/// Where cargo puts what it builds: where this program came from, so that a `--target-dir` is followed too.
+pub fn target_dir() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    let found = own.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    if found.is_none() {
+        say(format!("{} lies in no cargo target folder; cargo decides on one", own.display()));
+    }
+    found.map(Path::to_owned)
+}
+
+/// The executable that a line of cargo's JSON output announces.
+fn executable(line: &str) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Artifact {
+        executable: Option<PathBuf>,
+    }
+    serde_json::from_str::<Artifact>(line).ok()?.executable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_artifacts_with_an_executable_count() {
+        let line = r#"{"reason":"compiler-artifact","executable":"/t/debug/relay","fresh":true}"#;
+        assert_eq!(executable(line), Some(PathBuf::from("/t/debug/relay")));
+        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":null}"#), None);
+        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
+    }
+
+    #[test]
+    fn the_workspace_is_where_its_lock_file_is() {
+        assert!(workspace().join("Cargo.lock").is_file());
+        assert!(target_dir().is_some());
+    }
+}
