@@ -2,6 +2,47 @@
 //!
 //! * [`column`]: the column types of the hot store, one enum.
 //! * [`relay`]: what the operator writes for a relay to read, and what a relay answers at `/status`.
+//! * [`mapping`]: path grammar, `$…` sources, and the compiler from a dataset's YAML to [`relay::DatasetConfig`].
+//! * [`platform`], [`pipeline`], [`table`]: the three kinds; [`template`] is what inline and standalone tables share.
+//! * [`effective()`](effective::effective): platform defaults merged under a pipeline, the one source of what is meant.
+//! * [`status`]: conditions, reasons, lag buckets and how `Ready`, `reason` and `message` follow from them.
+//! * [`names`]: every derived name, label and owner mark.
+//! * [`validate`]: the API server's rules and the rules beyond CEL, client-side.
+//! * [`crd`]: the CustomResourceDefinitions as they are installed.
 
 pub mod column;
+pub mod mapping;
 pub mod relay;
+
+#[cfg(feature = "kube")]
+pub mod duration;
+#[cfg(feature = "kube")]
+pub mod effective;
+#[cfg(feature = "kube")]
+pub mod names;
+#[cfg(feature = "kube")]
+pub mod pipeline;
+#[cfg(feature = "kube")]
+pub mod platform;
+#[cfg(feature = "kube")]
+pub mod quantity;
+#[cfg(feature = "kube")]
+pub mod reference;
+#[cfg(feature = "kube")]
+pub mod status;
+#[cfg(feature = "kube")]
+pub mod table;
+#[cfg(feature = "kube")]
+pub mod template;
+
+#[cfg(feature = "kube")]
+pub use pipeline::TenantPipeline;
+#[cfg(feature = "kube")]
+pub use platform::DataPlatform;
+#[cfg(feature = "kube")]
+pub use table::StarRocksTable;
+
+/// API group of every kind.
+pub const GROUP: &str = "tributary.dev";
+/// API version of every kind.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,108 @@
+//! The words of a TenantPipeline.
+
+use super::{ConditionType, reasons, words};
+
+words! {
+    /// Conditions of a TenantPipeline, in the order they are stored.
+    PipelineCondition {
+        Ready,
+        Accepted,
+        TopicsReady,
+        TablesReady,
+        RelayReady,
+        ConnectorReady,
+        SnapshotComplete,
+        Fresh,
+        Lossless,
+    }
+}
+
+impl ConditionType for PipelineCondition {
+    type Reason = PipelineReason;
+    const ALL: &'static [Self] = Self::EVERY;
+    const SHOWN: &'static [Self] = &[Self::Lossless, Self::Fresh, Self::SnapshotComplete];
+
+    fn as_str(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn gates_ready(self) -> bool {
+        match self {
+            Self::Accepted
+            | Self::TopicsReady
+            | Self::TablesReady
+            | Self::RelayReady
+            | Self::ConnectorReady => true,
+            Self::Ready | Self::SnapshotComplete | Self::Fresh | Self::Lossless => false,
+        }
+    }
+}
+
+reasons! {
+    /// Reasons of a TenantPipeline's conditions and events.
+    PipelineReason {
+        // Ready
+        Flowing,
+        // Accepted
+        Accepted,
+        InvalidSpec,
+        MappingInvalid,
+        /// The platform or a table does not exist, or does not permit this namespace: never told apart.
+        RefNotPermitted,
+        SecretNotFound,
+        TenantClaimed,
+        TopicClaimed,
+        CapacityExceeded,
+        LimitExceeded,
+        // any layer
+        /// A control endpoint is down.
+        BackendUnavailable,
+        InSync,
+        NotAuthorized,
+        AuthenticationFailed,
+        NoProgress,
+        /// Being taken down.
+        Deleting,
+        // TopicsReady
+        CreatingTopics,
+        TopicConflict,
+        TopicRecreated,
+        PartitionsChanged,
+        // TablesReady
+        ChildNotReady,
+        TableConflict,
+        UnknownColumn,
+        DDLRefused,
+        // RelayReady
+        Running,
+        RollingOut,
+        LoadsRejected,
+        PositionLost,
+        CrashLooping,
+        RelayUnreachable,
+        // ConnectorReady
+        Streaming,
+        Snapshotting,
+        Creating,
+        ConfigInvalid,
+        ConnectorConflict,
+        NoTaskAssigned,
+        TaskFailed,
+        SourceUnreachable,
+        ResumeTokenLost,
+        // SnapshotComplete
+        Complete,
+        Skipped,
+        Interrupted,
+        // Fresh
+        WithinObjective,
+        NoObjective,
+        LagExceedsObjective,
+        InitialSnapshot,
+        NotMeasured,
+        // Lossless
+        NothingParked,
+        OverflowTruncated,
+        HistoryGap,
+    }
+}

@@ -1,0 +1,55 @@
+//! The words of a StarRocksTable.
+
+use super::{ConditionType, reasons, words};
+
+words! {
+    /// Conditions of a StarRocksTable, in the order they are stored.
+    TableCondition {
+        Ready,
+        Accepted,
+        Exists,
+        InSync,
+    }
+}
+
+impl ConditionType for TableCondition {
+    type Reason = TableReason;
+    const ALL: &'static [Self] = Self::EVERY;
+    const SHOWN: &'static [Self] = &[Self::InSync];
+
+    fn as_str(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn gates_ready(self) -> bool {
+        match self {
+            Self::Accepted | Self::Exists => true,
+            Self::Ready | Self::InSync => false,
+        }
+    }
+}
+
+reasons! {
+    /// Reasons of a StarRocksTable's conditions and events.
+    TableReason {
+        Accepted,
+        InvalidSpec,
+        MappingInvalid,
+        /// The platform does not exist, or does not permit this namespace: never told apart.
+        RefNotPermitted,
+        BackendUnavailable,
+        AuthenticationFailed,
+        NotAuthorized,
+        Creating,
+        Exists,
+        /// The table exists and belongs to somebody else.
+        TableConflict,
+        DDLRefused,
+        SchemaJobRunning,
+        InSync,
+        /// The live table differs from the spec.
+        LiveDrift,
+        /// Deletion waits for the pipelines that refer to the table.
+        InUse,
+    }
+}
