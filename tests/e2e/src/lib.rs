@@ -1,1 +1,13 @@
-//! e2e
+//! The end-to-end scenario, step by step: what the test checks and the demo shows.
+//!
+//! Everything is done as a user would: kubectl, helm, SQL by a stock client, documents by MongoDB's own driver. All of
+//! it blocks, and every wait has a deadline.
+
+pub mod checks;
+pub mod kubectl;
+pub mod manifests;
+pub mod process;
+pub mod programs;
+pub mod relay;
+pub mod sql;
+pub mod wait;
