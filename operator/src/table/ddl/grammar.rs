@@ -1,0 +1,1 @@
+//! Grammar of StarRocks DDL.
