@@ -22,25 +22,43 @@ pub fn build(profile: &str, packages: &[&str], programs: &[&str]) -> Result<Vec<
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(workspace())
-        .args(["build", "--message-format=json-render-diagnostics", "--quiet", "--profile", profile])
+        .args([
+            "build",
+            "--message-format=json-render-diagnostics",
+            "--quiet",
+            "--profile",
+            profile,
+        ])
         .args(packages.iter().flat_map(|package| ["--package", package]))
         .args(programs.iter().flat_map(|program| ["--bin", program]))
         // Set for the program that calls us, they would make cargo see changes and rebuild dependencies.
         .envs(target_dir().map(|dir| ("CARGO_TARGET_DIR", dir)))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
-    let out = command.output().with_context(|| format!("cannot run cargo for {}", packages.join(", ")))?;
+    let out = command
+        .output()
+        .with_context(|| format!("cannot run cargo for {}", packages.join(", ")))?;
     if !out.status.success() {
-        bail!("cargo could not build {}; its errors are above", packages.join(", "));
+        bail!(
+            "cargo could not build {}; its errors are above",
+            packages.join(", ")
+        );
     }
     let built = String::from_utf8_lossy(&out.stdout);
     let executables: Vec<PathBuf> = built.lines().filter_map(executable).collect();
-    programs.iter().map(|program| find(&executables, program)).collect()
+    programs
+        .iter()
+        .map(|program| find(&executables, program))
+        .collect()
 }
 
 fn find(executables: &[PathBuf], program: &str) -> Result<PathBuf> {
-    let found = executables.iter().find(|path| path.file_name().is_some_and(|name| name == program));
-    found.cloned().with_context(|| format!("cargo built no program {program}"))
+    let found = executables
+        .iter()
+        .find(|path| path.file_name().is_some_and(|name| name == program));
+    found
+        .cloned()
+        .with_context(|| format!("cargo built no program {program}"))
 }
 
 /// The root of the checkout this library was built from.
@@ -54,7 +72,10 @@ pub fn target_dir() -> Option<PathBuf> {
     let own = std::env::current_exe().ok()?;
     let found = own.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
     if found.is_none() {
-        say(format!("{} lies in no cargo target folder; cargo decides on one", own.display()));
+        say(format!(
+            "{} lies in no cargo target folder; cargo decides on one",
+            own.display()
+        ));
     }
     found.map(Path::to_owned)
 }
@@ -76,7 +97,10 @@ mod tests {
     fn only_artifacts_with_an_executable_count() {
         let line = r#"{"reason":"compiler-artifact","executable":"/t/debug/relay","fresh":true}"#;
         assert_eq!(executable(line), Some(PathBuf::from("/t/debug/relay")));
-        assert_eq!(executable(r#"{"reason":"compiler-artifact","executable":null}"#), None);
+        assert_eq!(
+            executable(r#"{"reason":"compiler-artifact","executable":null}"#),
+            None
+        );
         assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
     }
 

@@ -22,8 +22,12 @@ pub fn run(plan: &str) -> Result<i32> {
         std::process::exit(0);
     });
     // Shared among ourselves only: unshare cut the ties to the outer namespace, and kubelet wants mounts that propagate.
-    mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC).context("cannot share mounts")?;
-    let serve = Command::new(std::env::current_exe()?).args(["serve", plan]).stdin(Stdio::null()).spawn()?;
+    mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC)
+        .context("cannot share mounts")?;
+    let serve = Command::new(std::env::current_exe()?)
+        .args(["serve", plan])
+        .stdin(Stdio::null())
+        .spawn()?;
     let serve = Pid::from_child(&serve);
     loop {
         let ended = wait(WaitOptions::empty()).context("cannot await children")?;

@@ -4,8 +4,11 @@
 //! Call it from async code through `spawn_blocking`.
 
 pub mod binary;
+pub mod connect;
+pub mod images;
 pub mod info;
 pub mod init;
+pub mod kafka;
 mod kubernetes;
 pub mod parts;
 pub mod ports;
@@ -15,8 +18,24 @@ pub mod serve;
 pub mod server;
 pub mod setup;
 pub mod stage;
+pub mod standins;
 pub mod state;
 
 pub use info::StageInfo;
 pub use parts::{Options, Part, Parts};
 pub use stage::Stage;
+
+/// Builds and fetches everything the parts are raised from, Debian packages included, and raises nothing.
+pub fn prepare(parts: Parts) -> anyhow::Result<()> {
+    preflight::require(parts)?;
+    if parts.has(Part::ApiServer) {
+        kubernetes::prepare(parts)?;
+    }
+    if parts.has(Part::Kafka) {
+        kafka::prepare()?;
+    }
+    if parts.has(Part::Connect) {
+        connect::prepare()?;
+    }
+    standins::prepare(parts).map(drop)
+}

@@ -26,10 +26,18 @@ pub enum Verdict {
 
 /// Everything the parts need, in the order in which a reader would fix it.
 pub fn check(parts: Parts) -> Vec<Finding> {
-    let mut findings = vec![tool("namespaces (unshare)", "unshare", "util-linux"), namespaces(parts)];
-    let go = parts.has(Part::ApiServer) && (parts.has(Part::Node) || std::env::var_os("KUBEBUILDER_ASSETS").is_none());
+    let mut findings = vec![
+        tool("namespaces (unshare)", "unshare", "util-linux"),
+        namespaces(parts),
+    ];
+    let go = parts.has(Part::ApiServer)
+        && (parts.has(Part::Node) || std::env::var_os("KUBEBUILDER_ASSETS").is_none());
     if go && std::env::var_os("TRIBUTARY_TEST_KUBECONFIG").is_none() {
-        findings.push(by_hand("Go 1.26 or newer", "go", "install Go from its download page and put it on the PATH"));
+        findings.push(by_hand(
+            "Go 1.26 or newer",
+            "go",
+            "install Go from its download page and put it on the PATH",
+        ));
     }
     if parts.has(Part::Node) && std::env::var_os("TRIBUTARY_TEST_KUBECONFIG").is_none() {
         findings.push(root());
@@ -70,7 +78,10 @@ fn tool(need: &str, name: &str, package: &str) -> Finding {
         None if is_root() && program("apt-get").is_some() => Verdict::WillInstall(package.to_owned()),
         None => Verdict::Missing(setup::debian_command(&[package.to_owned()])),
     };
-    Finding { need: need.to_owned(), verdict }
+    Finding {
+        need: need.to_owned(),
+        verdict,
+    }
 }
 
 fn by_hand(need: &str, name: &str, how: &str) -> Finding {
@@ -78,7 +89,10 @@ fn by_hand(need: &str, name: &str, how: &str) -> Finding {
         Some(path) => Verdict::Found(path.display().to_string()),
         None => Verdict::Missing(how.to_owned()),
     };
-    Finding { need: need.to_owned(), verdict }
+    Finding {
+        need: need.to_owned(),
+        verdict,
+    }
 }
 
 fn root() -> Finding {
@@ -86,10 +100,14 @@ fn root() -> Finding {
         Verdict::Found("yes".to_owned())
     } else {
         Verdict::Missing(
-            "run as root (sudo -E), or name a cluster marked for tests in TRIBUTARY_TEST_KUBECONFIG".to_owned(),
+            "run as root (sudo -E), or name a cluster marked for tests in TRIBUTARY_TEST_KUBECONFIG"
+                .to_owned(),
         )
     };
-    Finding { need: "root, for the Kubernetes node".to_owned(), verdict }
+    Finding {
+        need: "root, for the Kubernetes node".to_owned(),
+        verdict,
+    }
 }
 
 /// Whether this machine lets us make the namespaces that end everything with the stage.
@@ -98,17 +116,27 @@ fn namespaces(parts: Parts) -> Finding {
     if !is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    let out = command.args(["--pid", "--mount", "--fork", "--mount-proc", "true"]).stdin(Stdio::null()).output();
+    let out = command
+        .args(["--pid", "--mount", "--fork", "--mount-proc", "true"])
+        .stdin(Stdio::null())
+        .output();
     let verdict = match out {
         Ok(out) if out.status.success() => Verdict::Found("yes".to_owned()),
         Ok(out) => Verdict::Missing(format!(
             "the kernel refuses ({}); {}",
             String::from_utf8_lossy(&out.stderr).trim(),
-            if parts.has(Part::Node) { "in a container, start it privileged" } else { "run as root, or allow user namespaces" }
+            if parts.has(Part::Node) {
+                "in a container, start it privileged"
+            } else {
+                "run as root, or allow user namespaces"
+            }
         )),
         Err(error) => Verdict::Missing(error.to_string()),
     };
-    Finding { need: "PID and mount namespaces".to_owned(), verdict }
+    Finding {
+        need: "PID and mount namespaces".to_owned(),
+        verdict,
+    }
 }
 
 fn overlay() -> Finding {
@@ -118,17 +146,29 @@ fn overlay() -> Finding {
     } else {
         Verdict::Missing("modprobe overlay".to_owned())
     };
-    Finding { need: "overlay file system, for containers".to_owned(), verdict }
+    Finding {
+        need: "overlay file system, for containers".to_owned(),
+        verdict,
+    }
 }
 
 fn memory(parts: Parts) -> Finding {
     let needed_mb: u64 = if parts.has(Part::Connect) { 4000 } else { 1500 };
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kb = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let kb = text.lines().find_map(|line| {
+        line.strip_prefix("MemAvailable:")?
+            .split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()
+    });
     let verdict = match kb {
         Some(kb) if kb / 1024 < needed_mb => Verdict::Missing(format!("only {} MB are available", kb / 1024)),
         Some(kb) => Verdict::Found(format!("{} MB available", kb / 1024)),
         None => Verdict::Found("unknown".to_owned()),
     };
-    Finding { need: format!("{needed_mb} MB of memory"), verdict }
+    Finding {
+        need: format!("{needed_mb} MB of memory"),
+        verdict,
+    }
 }

@@ -55,7 +55,11 @@ impl Stage {
         preflight::require(parts)?;
         let binary = binary::stage()?;
         let (id, lock) = state::create()?;
-        let plan = serde_json::to_string(&Plan { id: id.clone(), parts, options })?;
+        let plan = serde_json::to_string(&Plan {
+            id: id.clone(),
+            parts,
+            options,
+        })?;
         let mut command = Command::new("unshare");
         if !is_root() {
             if parts.has(Part::Node) {
@@ -64,7 +68,13 @@ impl Stage {
             command.args(["--user", "--map-root-user"]);
         }
         command
-            .args(["--pid", "--mount", "--fork", "--kill-child=SIGKILL", "--mount-proc"])
+            .args([
+                "--pid",
+                "--mount",
+                "--fork",
+                "--kill-child=SIGKILL",
+                "--mount-proc",
+            ])
             .arg(binary)
             .args(["init", &plan])
             .env(progress::STARTED, progress::started_ms())
@@ -72,18 +82,28 @@ impl Stage {
             .stdout(Stdio::piped())
             // Ctrl-C is for the holder, which then ends the stage in order.
             .process_group(0);
-        let mut namespace = command.spawn().context("cannot run unshare (Debian package util-linux)")?;
+        let mut namespace = command
+            .spawn()
+            .context("cannot run unshare (Debian package util-linux)")?;
         let stdout = namespace.stdout.take().context("its stdout was asked for")?;
         let (announced, end) = listen(stdout);
-        let mut stage = Starting { id, namespace: Some(namespace), lock: Some(lock) };
+        let mut stage = Starting {
+            id,
+            namespace: Some(namespace),
+            lock: Some(lock),
+        };
         match announced.recv_timeout(LONGEST_SETUP) {
             Ok(Announcement::Ready(info)) => {
                 say("the stage is ready");
                 stage.finish(*info, end)
             }
             Ok(Announcement::Failed(error)) => bail!(error),
-            Err(RecvTimeoutError::Timeout) => bail!("the stage was not ready after {}s", LONGEST_SETUP.as_secs()),
-            Err(RecvTimeoutError::Disconnected) => bail!("the stage ended without a word; see the lines above"),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the stage was not ready after {}s", LONGEST_SETUP.as_secs())
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("the stage ended without a word; see the lines above")
+            }
         }
     }
 
@@ -115,7 +135,12 @@ impl Starting {
     fn finish(&mut self, info: StageInfo, end: Receiver<()>) -> Result<Stage> {
         let namespace = self.namespace.take().context("it was just started")?;
         let lock = self.lock.take().context("it was just taken")?;
-        Ok(Stage { info, namespace, end, _lock: lock })
+        Ok(Stage {
+            info,
+            namespace,
+            end,
+            _lock: lock,
+        })
     }
 }
 
@@ -152,6 +177,8 @@ fn shut(id: &str, namespace: &mut Child) {
         namespace.wait().ok();
     }
     if let Err(error) = state::remove(id) {
-        say(format!("left behind of stage {id} (`tributary-stage clean` tries again): {error:#}"));
+        say(format!(
+            "left behind of stage {id} (`tributary-stage clean` tries again): {error:#}"
+        ));
     }
 }

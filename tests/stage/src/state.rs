@@ -29,7 +29,10 @@ pub(crate) fn create() -> Result<(String, File)> {
     // No sweeper may see the folder before its lock is taken.
     let _guard = setup::lock("stages")?;
     sweep()?;
-    let id = format!("{PREFIX}{:04x}", RandomState::new().hash_one(std::process::id()) & 0xffff);
+    let id = format!(
+        "{PREFIX}{:04x}",
+        RandomState::new().hash_one(std::process::id()) & 0xffff
+    );
     fs::create_dir(dir(&id)).with_context(|| format!("cannot create {}", dir(&id).display()))?;
     let lock = lock(&id)?;
     fs::create_dir_all(logs(&id)?)?;
@@ -61,7 +64,9 @@ pub(crate) fn remove(id: &str) -> Result<()> {
 /// Removes what stages left that ended without a chance to clean up. The caller holds the lock `stages`.
 fn sweep() -> Result<()> {
     for id in leftovers() {
-        let Ok(file) = File::open(dir(&id).join("lock")) else { continue };
+        let Ok(file) = File::open(dir(&id).join("lock")) else {
+            continue;
+        };
         if file.try_lock().is_ok() {
             say(format!("removing what is left of {id}"));
             remove(&id)?;
@@ -76,9 +81,18 @@ pub fn clean() -> Result<()> {
     sweep()
 }
 
+/// State folders of stages that live.
+pub fn running() -> Vec<PathBuf> {
+    let lives = |id: &String| File::open(dir(id).join("lock")).is_ok_and(|file| file.try_lock().is_err());
+    leftovers().into_iter().filter(lives).map(|id| dir(&id)).collect()
+}
+
 fn leftovers() -> Vec<String> {
     let entries = fs::read_dir("/tmp").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.starts_with(PREFIX)).collect()
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with(PREFIX))
+        .collect()
 }
 
 fn prune_logs() -> Result<()> {
@@ -105,7 +119,10 @@ pub(crate) fn cgroup_hierarchies() -> Vec<PathBuf> {
         return vec![root.to_owned()];
     }
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// A cgroup is removed like an empty folder, once its children and processes are gone; the kernel takes a moment.

@@ -24,12 +24,21 @@ pub(super) struct Programs {
 impl Programs {
     /// Those of `KUBEBUILDER_ASSETS` where they suffice, else built ones.
     pub(super) fn find(whole: bool) -> Result<Self> {
-        let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from).filter(|_| !whole);
-        let kubernetes = match assets.filter(|dir| ["etcd", "kube-apiserver", "kubectl"].iter().all(|p| dir.join(p).is_file())) {
+        let assets = std::env::var_os("KUBEBUILDER_ASSETS")
+            .map(PathBuf::from)
+            .filter(|_| !whole);
+        let kubernetes = match assets.filter(|dir| {
+            ["etcd", "kube-apiserver", "kubectl"]
+                .iter()
+                .all(|p| dir.join(p).is_file())
+        }) {
             Some(assets) => assets,
             None => setup::kubernetes()?,
         };
-        Ok(Self { kubectl: kubernetes.join("kubectl"), kubernetes })
+        Ok(Self {
+            kubectl: kubernetes.join("kubectl"),
+            kubernetes,
+        })
     }
 
     pub(super) fn command(&self, name: &str) -> Command {
@@ -57,14 +66,33 @@ pub(super) fn start_api_server(context: &Context, programs: &Programs, pki: &Pki
 
 fn start_etcd(context: &Context, programs: &Programs) -> Result<String> {
     let (client_port, peer_port) = (ports::free()?, ports::free()?);
-    let (client, peer) = (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{peer_port}"));
+    let (client, peer) = (
+        format!("http://127.0.0.1:{client_port}"),
+        format!("http://127.0.0.1:{peer_port}"),
+    );
     let mut command = programs.command("etcd");
     command
         .arg("--data-dir")
         .arg(context.dir("etcd")?.join(client_port.to_string()))
-        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-        .args(["--initial-cluster", &format!("default={peer}"), "--unsafe-no-fsync", "--log-level", "warn"]);
+        .args([
+            "--listen-client-urls",
+            &client,
+            "--advertise-client-urls",
+            &client,
+        ])
+        .args([
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+        ])
+        .args([
+            "--initial-cluster",
+            &format!("default={peer}"),
+            "--unsafe-no-fsync",
+            "--log-level",
+            "warn",
+        ]);
     let server = context.spawn("etcd", &mut command)?;
     server.wait_ready(READY, || Ok(listens(client_port)))?;
     context.keep(server);
@@ -87,7 +115,10 @@ fn start_kube_apiserver(context: &Context, programs: &Programs, pki: &Pki, etcd:
     flag("allow-privileged", "true");
     flag("kubelet-preferred-address-types", "InternalIP");
     flag("service-cluster-ip-range", "10.96.0.0/16");
-    flag("service-account-issuer", "https://kubernetes.default.svc.cluster.local");
+    flag(
+        "service-account-issuer",
+        "https://kubernetes.default.svc.cluster.local",
+    );
     // Without the node lifecycle controller nobody would ever take the not-ready taint away.
     flag("disable-admission-plugins", "TaintNodesByCondition");
     flag("profiling", "false");
@@ -110,7 +141,10 @@ fn start_kube_apiserver(context: &Context, programs: &Programs, pki: &Pki, etcd:
             return Ok(false);
         }
         let mut probe = Command::new(&programs.kubectl);
-        probe.arg("--kubeconfig").arg(&kubeconfig).args(["get", "--raw", "/readyz"]);
+        probe
+            .arg("--kubeconfig")
+            .arg(&kubeconfig)
+            .args(["get", "--raw", "/readyz"]);
         crate::serve::output(&mut probe, "", Duration::from_secs(10)).map(|_| true)
     })?;
     context.keep(server);
@@ -118,19 +152,35 @@ fn start_kube_apiserver(context: &Context, programs: &Programs, pki: &Pki, etcd:
 }
 
 /// Raises the controller manager and the scheduler. They need not be awaited: what they do is.
-pub(super) fn start_controllers(context: &Context, programs: &Programs, pki: &Pki, info: &KubernetesInfo) -> Result<()> {
+pub(super) fn start_controllers(
+    context: &Context,
+    programs: &Programs,
+    pki: &Pki,
+    info: &KubernetesInfo,
+) -> Result<()> {
     let run = |name: &str, user: User, flags: &[(&str, String)]| {
         ports::retrying(|| {
             let port = ports::free()?;
             let mut command = programs.command(name);
             let kubeconfig = pki.kubeconfig(user, &info.server)?;
-            for of in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+            for of in [
+                "kubeconfig",
+                "authentication-kubeconfig",
+                "authorization-kubeconfig",
+            ] {
                 command.arg(format!("--{of}={}", kubeconfig.display()));
             }
             command
-                .args(["--bind-address=127.0.0.1", "--leader-elect=false", "--profiling=false"])
+                .args([
+                    "--bind-address=127.0.0.1",
+                    "--leader-elect=false",
+                    "--profiling=false",
+                ])
                 .arg(format!("--secure-port={port}"))
-                .arg(format!("--cert-dir={}", context.dir("certs")?.join(name).display()))
+                .arg(format!(
+                    "--cert-dir={}",
+                    context.dir("certs")?.join(name).display()
+                ))
                 .args(flags.iter().map(|(flag, value)| format!("--{flag}={value}")));
             let server = context.spawn(name, &mut command)?;
             server.wait_ready(READY, || Ok(listens(port)))?;
@@ -146,7 +196,10 @@ pub(super) fn start_controllers(context: &Context, programs: &Programs, pki: &Pk
             User::ControllerManager,
             &[
                 // A busy machine makes one late heartbeat; evicting every pod of the only node would help nobody.
-                ("controllers", "*,-node-lifecycle-controller,-taint-eviction-controller".to_owned()),
+                (
+                    "controllers",
+                    "*,-node-lifecycle-controller,-taint-eviction-controller".to_owned(),
+                ),
                 ("use-service-account-credentials", "true".to_owned()),
                 ("service-account-private-key-file", file("service-accounts.key")),
                 ("root-ca-file", file("ca.crt")),
@@ -154,7 +207,9 @@ pub(super) fn start_controllers(context: &Context, programs: &Programs, pki: &Pk
                 ("kube-api-burst", "400".to_owned()),
             ],
         )?;
-        scheduler.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        scheduler
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 
 /// Who talks to the API server, each by a token.
@@ -39,17 +40,40 @@ impl Pki {
         let ca_pem = ca.self_signed(&ca_key)?.pem();
         let issuer = Issuer::new(ca, ca_key);
 
-        let names = ["127.0.0.1", "10.96.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+        let names = [
+            "127.0.0.1",
+            "10.96.0.1",
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+        ];
         let mut serving = CertificateParams::new(names.map(str::to_owned))?;
-        serving.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        serving
+            .distinguished_name
+            .push(DnType::CommonName, "kube-apiserver");
         serving.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let mut kubelet_client = CertificateParams::new(Vec::new())?;
-        kubelet_client.distinguished_name.push(DnType::CommonName, "kube-apiserver-kubelet-client");
-        kubelet_client.distinguished_name.push(DnType::OrganizationName, "system:masters");
+        kubelet_client
+            .distinguished_name
+            .push(DnType::CommonName, "kube-apiserver-kubelet-client");
+        kubelet_client
+            .distinguished_name
+            .push(DnType::OrganizationName, "system:masters");
         kubelet_client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
 
-        let tokens = [User::Admin, User::ControllerManager, User::Scheduler, User::Kubelet].map(|user| (user, secret()));
-        let pki = Self { dir: dir.to_owned(), ca_pem, tokens };
+        let tokens = [
+            User::Admin,
+            User::ControllerManager,
+            User::Scheduler,
+            User::Kubelet,
+        ]
+        .map(|user| (user, secret()));
+        let pki = Self {
+            dir: dir.to_owned(),
+            ca_pem,
+            tokens,
+        };
         pki.write("ca.crt", &pki.ca_pem)?;
         for (name, params) in [("apiserver", serving), ("kubelet-client", kubelet_client)] {
             let key = KeyPair::generate()?;
@@ -57,7 +81,13 @@ impl Pki {
             pki.write(&format!("{name}.key"), &key.serialize_pem())?;
         }
         pki.write("service-accounts.key", &KeyPair::generate()?.serialize_pem())?;
-        pki.write("tokens.csv", &pki.tokens.iter().map(|(user, token)| user.line(token, node)).collect::<String>())?;
+        pki.write(
+            "tokens.csv",
+            &pki.tokens
+                .iter()
+                .map(|(user, token)| user.line(token, node))
+                .collect::<String>(),
+        )?;
         Ok(pki)
     }
 
@@ -67,7 +97,12 @@ impl Pki {
 
     /// A kubeconfig for that user, written as `<name>.kubeconfig`.
     pub(super) fn kubeconfig(&self, user: User, server: &str) -> Result<PathBuf> {
-        let token = self.tokens.iter().find(|(of, _)| *of == user).map(|(_, token)| token).context("every user has one")?;
+        let token = self
+            .tokens
+            .iter()
+            .find(|(of, _)| *of == user)
+            .map(|(_, token)| token)
+            .context("every user has one")?;
         let ca = self.path("ca.crt");
         let text = serde_json::json!({
             "apiVersion": "v1",
@@ -86,8 +121,14 @@ impl Pki {
         use std::io::Write as _;
         let path = self.path(name);
         let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        file.write_all(text.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

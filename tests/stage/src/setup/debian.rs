@@ -37,7 +37,12 @@ pub(crate) fn debian_packages(packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     let _held = lock("debian")?;
-    install(&packages.iter().map(|package| (*package).to_owned()).collect::<Vec<_>>())
+    install(
+        &packages
+            .iter()
+            .map(|package| (*package).to_owned())
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// What a reader would type to install them.

@@ -15,8 +15,14 @@ pub const CONTAINERD: &str = "2.3.7";
 pub const HELM: &str = "3.22.0";
 
 /// The names by which the one Kubernetes binary is called.
-const KUBERNETES_PROGRAMS: [&str; 6] =
-    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"];
+const KUBERNETES_PROGRAMS: [&str; 6] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kubectl",
+];
 
 /// A Go module kept in this repository.
 struct Module {
@@ -62,7 +68,12 @@ pub fn pause() -> Result<PathBuf> {
 pub fn containerd() -> Result<PathBuf> {
     let packages = ["containerd", "containerd-shim-runc-v2", "ctr"]
         .map(|program| format!("github.com/containerd/containerd/v2/cmd/{program}@v{CONTAINERD}"));
-    install("containerd", CONTAINERD, &packages, "no_btrfs no_devmapper no_zfs")
+    install(
+        "containerd",
+        CONTAINERD,
+        &packages,
+        "no_btrfs no_devmapper no_zfs",
+    )
 }
 
 /// The folder with helm.
@@ -130,7 +141,11 @@ impl Go {
             .with_context(|| format!("cannot run {}", program.display()))?;
         let version = String::from_utf8_lossy(&out.stdout).trim().to_owned();
         if !out.status.success() || version.is_empty() {
-            bail!("{} does not run: {}", program.display(), String::from_utf8_lossy(&out.stderr).trim());
+            bail!(
+                "{} does not run: {}",
+                program.display(),
+                String::from_utf8_lossy(&out.stderr).trim()
+            );
         }
         Ok(Self { program, version })
     }
