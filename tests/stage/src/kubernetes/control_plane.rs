@@ -129,7 +129,7 @@ fn start_kube_apiserver(context: &Context, programs: &Programs, pki: &Pki, etcd:
         ("kubelet-client-certificate", "kubelet-client.crt"),
         ("kubelet-client-key", "kubelet-client.key"),
         ("service-account-signing-key-file", "service-accounts.key"),
-        ("service-account-key-file", "service-accounts.key"),
+        ("service-account-key-file", "service-accounts.pub"),
         ("token-auth-file", "tokens.csv"),
     ] {
         flag(name, &pki.path(file).to_string_lossy());

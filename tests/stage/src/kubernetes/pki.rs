@@ -80,7 +80,9 @@ impl Pki {
             pki.write(&format!("{name}.crt"), &params.signed_by(&key, &issuer)?.pem())?;
             pki.write(&format!("{name}.key"), &key.serialize_pem())?;
         }
-        pki.write("service-accounts.key", &KeyPair::generate()?.serialize_pem())?;
+        let service_accounts = KeyPair::generate()?;
+        pki.write("service-accounts.key", &service_accounts.serialize_pem())?;
+        pki.write("service-accounts.pub", &service_accounts.public_key_pem())?;
         pki.write(
             "tokens.csv",
             &pki.tokens
