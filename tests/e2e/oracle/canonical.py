@@ -10,6 +10,7 @@ import base64
 import datetime as dt
 import json
 import math
+import uuid
 from decimal import Decimal
 
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
@@ -54,7 +55,7 @@ def from_bson(value: object) -> tuple:
         case MaxKey():
             return ("maxKey",)
         case dict():
-            return _document({k: from_bson(v) for k, v in value.items()})
+            return document({k: from_bson(v) for k, v in value.items()})
         case list():
             return ("array", tuple(from_bson(v) for v in value))
     raise TypeError(f"no canonical form for BSON {type(value).__name__}")
@@ -86,7 +87,7 @@ def _from_json(value: object) -> tuple:
             return ("array", tuple(_from_json(v) for v in value))
         case dict():
             extended = _extended(value)
-            return extended if extended else _document({k: _from_json(v) for k, v in value.items()})
+            return extended if extended else document({k: _from_json(v) for k, v in value.items()})
     raise TypeError(type(value).__name__)
 
 
@@ -107,6 +108,8 @@ def _extended(value: dict) -> tuple | None:
             return ("date", ms)
         case {"$date": str(text)}:
             return ("date", millis(dt.datetime.fromisoformat(text.replace("Z", "+00:00"))))
+        case {"$uuid": str(text)}:
+            return ("binary", base64.b64encode(uuid.UUID(text).bytes).decode(), 4)
         case {"$binary": {"base64": str(data), "subType": str(subtype)}}:
             return ("binary", data, int(subtype, 16))
         case {"$binary": str(data), "$type": str(subtype)}:
@@ -124,7 +127,44 @@ def _extended(value: dict) -> tuple | None:
     return None
 
 
-def _document(members: dict) -> tuple:
+def type_name(value: object) -> str:
+    """MongoDB's `$type` alias."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "bool"
+        case Int64():
+            return "long"
+        case int():
+            return "int"
+        case float():
+            return "double"
+        case Code():
+            return "javascript"
+        case str():
+            return "string"
+    for kind, name in TYPE_NAMES.items():
+        if isinstance(value, kind):
+            return name
+    raise TypeError(f"no $type alias for {type(value).__name__}")
+
+
+TYPE_NAMES = {
+    ObjectId: "objectId",
+    DatetimeMS: "date",
+    Decimal128: "decimal",
+    bytes: "binData",
+    Regex: "regex",
+    Timestamp: "timestamp",
+    MinKey: "minKey",
+    MaxKey: "maxKey",
+    dict: "object",
+    list: "array",
+}
+
+
+def document(members: dict) -> tuple:
     return ("document", tuple(sorted(members.items())))
 
 
@@ -135,9 +175,8 @@ def _number(value: float) -> tuple:
 
 
 def _decimal_text(text: str) -> str:
-    """`12.340` and `12.340` are equal, `12.34` is another decimal128: the text keeps its scale."""
-    value = Decimal(text)
-    return str(value)
+    """One spelling per decimal128. `12.34` and `12.340` are two: they keep their scale."""
+    return str(Decimal(text))
 
 
 def millis(value: dt.datetime) -> int:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+import math
 import re
 import struct
 import uuid
-from decimal import Decimal
+from decimal import Decimal, getcontext
 
 import canonical
-from bson import Binary, DatetimeMS, Decimal128, Int64, ObjectId
+from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp, json_util
 
 INTEGER_BITS = {"TINYINT": 8, "SMALLINT": 16, "INT": 32, "BIGINT": 64, "LARGEINT": 128}
 STRING_BYTES = 65_533
+# DECIMAL has up to 38 digits, decimal128 exponents far beyond: Python's default of 28 would round.
+getcontext().prec = 100
 YEAR_0000 = -62_167_219_200_000
 YEAR_10000 = 253_402_300_800_000
 DAY_MS = 86_400_000
@@ -78,9 +81,9 @@ def from_sql(text: str | None, type_text: str) -> object:
     if name == "JSON":
         return canonical.from_json_text(text)
     if name == "DATE":
-        return _date_ms(text)
+        return _date_us(text)
     if name == "DATETIME":
-        return _datetime_ms(text)
+        return _datetime_us(text)
     if name == "ARRAY":
         elements = json.loads(text, parse_float=str, parse_int=str)
         return tuple(None if e is None else from_sql(_element_text(e), args) for e in elements)
@@ -130,19 +133,30 @@ def _exact(value: object) -> Decimal:
 
 
 def _integer(value: object, bits: int) -> int:
-    number = _exact(value)
+    """Whole numbers of any numeric type, moments as milliseconds, internal timestamps in their own order."""
+    if isinstance(value, DatetimeMS):
+        number = Decimal(int(value))
+    elif isinstance(value, Timestamp):
+        number = Decimal((value.time << 32) | value.inc)
+    else:
+        number = _exact(value)
     _require(number == number.to_integral_value(), number)
     limit = 1 << (bits - 1)
     return int(_require(-limit <= number < limit, int(number)))
 
 
 def _floating(value: object, name: str) -> float:
+    """Doubles, and numbers of other types whose nearest double prints as the same number."""
     exact = _exact(value)
     result = float(exact)
-    if not isinstance(value, float):
-        _require(Decimal(result) == exact, result)
+    _require(math.isfinite(result), result)
     if name == "FLOAT":
-        _require(_float32(result) == result, result)
+        narrow = _float32(result)
+        if isinstance(value, float):
+            _require(narrow == result, result)
+        result = narrow
+    if not isinstance(value, float):
+        _require(Decimal(repr(result)) == exact, result)
     return result + 0.0
 
 
@@ -164,7 +178,7 @@ def _decimal(value: object, precision: int, scale: int) -> Decimal:
 
 def _varchar(value: object, limit: int) -> str:
     match value:
-        case str():
+        case str() if not isinstance(value, Code):
             text = str(value)
         case ObjectId():
             text = str(value)
@@ -172,34 +186,44 @@ def _varchar(value: object, limit: int) -> str:
             text = str(uuid.UUID(bytes=bytes(value)))
         case bytes():
             text = base64.b64encode(value).decode()
+        case Decimal128():
+            text = str(value)
+        case Code() | Regex() | MinKey() | MaxKey():
+            text = json_util.dumps(value, json_util.RELAXED_JSON_OPTIONS, separators=(",", ":"))
         case _:
             raise Misfit
     return str(_require(len(text.encode()) <= limit, text))
 
 
 def _moment(value: object, name: str) -> int:
-    if isinstance(value, Int64) or not isinstance(value, (DatetimeMS, dt.datetime)):
+    """Microseconds since 1970. Text fits where it says the same moment in UTC, and a DATE only at midnight."""
+    if isinstance(value, str):
+        pattern = r"\d{4}-\d\d-\d\d" if name == "DATE" else r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z"
+        _require(re.fullmatch(pattern, value) is not None, value)
+        try:
+            return _date_us(value) if name == "DATE" else _datetime_us(value.removesuffix("Z"))
+        except ValueError as error:
+            raise Misfit from error
+    if not isinstance(value, DatetimeMS):
         raise Misfit
-    ms = int(value) if isinstance(value, DatetimeMS) else canonical.millis(value)
+    ms = int(value)
     _require(YEAR_0000 <= ms < YEAR_10000, ms)
     if name == "DATE":
         _require(ms % DAY_MS == 0, ms)
-    return ms
+    return ms * 1000
 
 
-def _date_ms(text: str) -> int:
-    return _datetime_ms(f"{text} 00:00:00")
+def _date_us(text: str) -> int:
+    return _datetime_us(f"{text} 00:00:00")
 
 
-def _datetime_ms(text: str) -> int:
-    """Milliseconds of `YYYY-MM-DD HH:MM:SS[.ffffff]`, year 0000 included (Python's calendar starts at 1)."""
+def _datetime_us(text: str) -> int:
+    """Microseconds of `YYYY-MM-DD HH:MM:SS[.ffffff]`, year 0000 included (Python's calendar starts at 1)."""
     match = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?", text)
     if not match:
         raise ValueError(f"not a DATETIME: {text!r}")
     year, month, day, hour, minute, second = (int(g) for g in match.groups()[:6])
-    shifted = dt.datetime(year + 400 if year == 0 else year, month, day, hour, minute, second, tzinfo=dt.timezone.utc)
+    # The calendar repeats every 400 years.
+    shifted = dt.datetime(year + 400 * (year == 0), month, day, hour, minute, second, tzinfo=dt.timezone.utc)
     ms = canonical.millis(shifted) - (400 * 365 + 97) * DAY_MS * (year == 0)
-    micros = int((match.group(7) or "0").ljust(6, "0"))
-    if micros % 1000:
-        raise ValueError(f"finer than milliseconds, which no BSON date is: {text!r}")
-    return ms + micros // 1000
+    return ms * 1000 + int((match.group(7) or "0").ljust(6, "0"))

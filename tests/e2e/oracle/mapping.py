@@ -14,7 +14,8 @@ from bson import json_util
 from manifests import Column, Feed, Unsupported
 
 ABSENT = object()
-IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Names that a path holds without brackets.
+PLAIN = re.compile(r'[^$.\[\]"\\][^.\[\]"\\]*')
 #: Sources that only the event knows. The final state cannot tell them, so rows are checked for plausibility instead.
 VOLATILE = {"$op", "$source.ts", "$partition", "$offset"}
 
@@ -49,9 +50,13 @@ def row(document: dict, feed: Feed) -> dict[str, object]:
         values[column.name] = _value(document, column, feed, misfits)
     extra = unmapped(document, [parse_path(c.source) for c in feed.columns if _reads_path(c)])
     extra.update(misfits)
-    members = tuple(sorted((k, canonical.from_bson(v)) for k, v in extra.items()))
-    values["_extra"] = ("document", members) if members else None
+    values["_extra"] = canonical.document({path: _kept(v) for path, v in extra.items()}) if extra else None
     return values
+
+
+def _kept(value: object) -> tuple:
+    """How `_extra` holds a value: `{"v": <value>, "t": "<BSON type>"}`."""
+    return canonical.document({"v": canonical.from_bson(value), "t": ("string", canonical.type_name(value))})
 
 
 def _reads_path(column: Column) -> bool:
@@ -91,7 +96,7 @@ def _meta(document: dict, column: Column, feed: Feed) -> object:
         generated = document["_id"].generation_time
         if column.type.upper() == "DATE":
             generated = generated.replace(hour=0, minute=0, second=0)
-        return canonical.millis(generated)
+        return canonical.millis(generated) * 1000
     texts = {"$tenant": feed.tenant, "$dataset": feed.dataset, "$topic": feed.topic}
     if source == "$key":
         return key_text(document["_id"])
@@ -132,7 +137,7 @@ def print_path(steps: tuple[str | int, ...]) -> str:
     for step in steps:
         if isinstance(step, int):
             text += f"[{step}]"
-        elif IDENTIFIER.fullmatch(step):
+        elif PLAIN.fullmatch(step):
             text += f".{step}" if text else step
         else:
             text += f"[{json.dumps(step, ensure_ascii=False)}]"
@@ -167,12 +172,13 @@ def _collect(node: object, here: tuple, mapped: set, kept: dict) -> None:
     if here and not below:
         kept[print_path(here)] = node
         return
-    if isinstance(node, dict):
+    names, indexes = (any(isinstance(path[len(here)], kind) for path in below) for kind in (str, int))
+    if isinstance(node, dict) and names:
         for name, child in node.items():
             _collect(child, (*here, name), mapped, kept)
-    elif isinstance(node, list) and any(isinstance(path[len(here)], int) for path in below):
+    elif isinstance(node, list) and indexes:
         for index, child in enumerate(node):
             _collect(child, (*here, index), mapped, kept)
-    elif node is not None:
-        # Columns expect members below, but the document holds a scalar here: keep it rather than lose it.
+    else:
+        # Columns expect members below, but the document holds something else here: keep it rather than lose it.
         kept[print_path(here)] = node

@@ -118,7 +118,8 @@ def _money(rng: random.Random) -> object:
 
 def _date(rng: random.Random) -> object:
     usual = START + dt.timedelta(milliseconds=rng.randint(0, 200_000_000_000))
-    return rng.choice([usual, usual, usual, usual.isoformat(), dt.datetime(1955, 11, 5, 6, 15, tzinfo=dt.timezone.utc), usual.replace(microsecond=0)])
+    text = usual.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return rng.choice([usual, usual, usual, text, usual.isoformat(), f"{text[:10]}", dt.datetime(1955, 11, 5, 6, 15, tzinfo=dt.timezone.utc), usual.replace(hour=0, minute=0, second=0, microsecond=0)])
 
 
 def _word(rng: random.Random) -> str:
