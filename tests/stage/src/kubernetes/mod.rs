@@ -46,11 +46,9 @@ pub(crate) fn prepare(parts: Parts) -> Result<()> {
 /// Raises what `context.parts` asks for.
 pub(crate) fn start(context: &Context) -> Result<KubernetesInfo> {
     let whole = context.parts.has(Part::Node);
-    if whole {
-        symlink(setup::helm()?.join("helm"), context.bin.join("helm"))?;
-    }
     if let Some(kubeconfig) = external_kubeconfig() {
         symlink(setup::kubernetes()?.join("kubectl"), context.bin.join("kubectl"))?;
+        symlink(setup::helm()?.join("helm"), context.bin.join("helm"))?;
         return external::adopt(context, kubeconfig);
     }
     let programs = Programs::find(whole)?;
@@ -60,6 +58,7 @@ pub(crate) fn start(context: &Context) -> Result<KubernetesInfo> {
         return control_plane::start_api_server(context, &programs, &pki);
     }
     thread::scope(|scope| {
+        let helm = scope.spawn(|| or_end(setup::helm()));
         let containerd = scope.spawn(|| or_end(node::start_containerd(context)));
         let mut info = control_plane::start_api_server(context, &programs, &pki)?;
         say("the API server is ready");
@@ -70,6 +69,7 @@ pub(crate) fn start(context: &Context) -> Result<KubernetesInfo> {
         let socket = joined(containerd);
         info.node = Some(node::start_kubelet(context, &programs, &pki, &info, &socket)?);
         joined(controllers);
+        symlink(joined(helm).join("helm"), context.bin.join("helm"))?;
         say("the node is ready");
         Ok(info)
     })
