@@ -59,7 +59,8 @@ class Table:
 
 def load(paths: list[Path]) -> list[Table]:
     """All tables that the pipelines in these files feed, in a stable order."""
-    objects = [doc for path in paths for doc in yaml.safe_load_all(path.read_text()) if doc]
+    documents = [doc for path in paths for doc in yaml.safe_load_all(path.read_text()) if doc]
+    objects = [o for doc in documents for o in (doc["items"] if doc.get("kind") == "List" else [doc])]
     own = [o for o in objects if str(o.get("apiVersion", "")).startswith(API_GROUP)]
     platforms = {_id(o): o["spec"] for o in own if o["kind"] == "DataPlatform"}
     standalone = {_id(o): o["spec"] for o in own if o["kind"] == "StarRocksTable"}

@@ -3,11 +3,14 @@
 //! Everything is done as a user would: kubectl, helm, SQL by a stock client, documents by MongoDB's own driver. All of
 //! it blocks, and every wait has a deadline.
 
+pub mod chart;
 pub mod checks;
+pub mod http;
 pub mod kubectl;
 pub mod manifests;
 pub mod process;
 pub mod programs;
 pub mod relay;
+pub mod scenario;
 pub mod sql;
 pub mod wait;

@@ -1,1 +1,294 @@
-fn main() {}
+//! The whole line on real parts: kubectl, operator, Connect and Debezium, Kafka, relay, StarRocks. Raises the stage once.
+//!
+//! `TRIBUTARY_E2E_OPERATIONS` (default 5000) and `TRIBUTARY_E2E_SEED` size the random workload.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
+use tributary_e2e::checks::Checks;
+use tributary_e2e::kubectl::Object;
+use tributary_e2e::manifests::{self, OWNER_ID, PLATFORM, PLATFORM_NAMESPACE, TENANTS, source_secret};
+use tributary_e2e::scenario::{Scenario, pipeline};
+use tributary_e2e::wait::{Look, until};
+use tributary_e2e::{chart, relay};
+use tributary_stage::connect;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const OPERATIONS: u64 = 5000;
+
+fn main() -> ExitCode {
+    // `cargo test <filter>` reaches every test binary; this one is a single scenario.
+    if std::env::args()
+        .skip(1)
+        .any(|argument| !argument.starts_with('-') && !"e2e".contains(&argument))
+    {
+        return ExitCode::SUCCESS;
+    }
+    let scenario = match Scenario::raise() {
+        Ok(scenario) => scenario,
+        Err(error) => {
+            println!("FAILED  the stage: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut checks = Checks::default();
+    run(&scenario, &mut checks);
+    if checks.finish() {
+        ExitCode::SUCCESS
+    } else {
+        println!("logs: {}", scenario.info().logs.display());
+        ExitCode::FAILURE
+    }
+}
+
+/// Without the steps of `installed` nothing later can be judged, so the first failure there ends the run.
+fn run(scenario: &Scenario, checks: &mut Checks) {
+    if !installed(scenario, checks) {
+        return;
+    }
+    refusals(scenario, checks);
+    secrets(scenario, checks);
+    if !flowing(scenario, checks) {
+        return;
+    }
+    checks.check(
+        "random operations, the relay killed -9 in the middle, judged by the oracle",
+        || storm(scenario),
+    );
+    checks.check("a value of another type waits in _extra", || mixed_type(scenario));
+    connect_away(scenario, checks);
+    deletion(scenario, checks);
+}
+
+fn installed(scenario: &Scenario, checks: &mut Checks) -> bool {
+    let kubectl = &scenario.kubectl;
+    checks.check("helm installs the chart", || {
+        chart::install(kubectl, scenario.info())
+    }) && checks.check("the platform is applied and Ready", || {
+        kubectl.apply(&manifests::platform(scenario.info())?)?;
+        let platform = Object::new("dataplatform", PLATFORM_NAMESPACE, PLATFORM);
+        let ready = kubectl.await_condition(&platform, "Ready", "True", &[], 2 * MINUTE)?;
+        Ok(ready.message)
+    }) && checks.check("namespaces and the shared table are applied", || {
+        for file in &manifests::files()[..2] {
+            kubectl.apply_file(file)?;
+        }
+        let table = Object::new("starrockstable", "shop-shared", "orders");
+        let ready = kubectl.await_condition(&table, "Ready", "True", &["InSync"], MINUTE)?;
+        Ok(ready.message)
+    })
+}
+
+/// Every file in `refused/` says in its first line what the refusal must name.
+fn refusals(scenario: &Scenario, checks: &mut Checks) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("refused");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    checks.check("there are bad manifests to refuse", || {
+        ensure!(!files.is_empty(), "none found");
+        Ok(format!("{}", files.len()))
+    });
+    for file in files {
+        let name = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        checks.check(&format!("refused: {name}"), || {
+            let text = std::fs::read_to_string(&file)?;
+            let expected = text
+                .lines()
+                .next()
+                .and_then(|line| line.strip_prefix("# expect: "))
+                .context("its first line does not say what to expect")?;
+            let refusal = scenario.kubectl.refusal(&text)?;
+            ensure!(refusal.contains(expected), "expected {expected:?} in: {refusal}");
+            Ok(refusal.lines().next().unwrap_or_default().to_owned())
+        });
+    }
+}
+
+/// A pipeline without its Secret, then with one that leads nowhere, then with the right one.
+fn secrets(scenario: &Scenario, checks: &mut Checks) {
+    let kubectl = &scenario.kubectl;
+    let [tenant, other] = TENANTS;
+    checks.check("a missing Secret is named", || {
+        for file in &manifests::files()[2..] {
+            kubectl.apply_file(file)?;
+        }
+        let refused = scenario.await_pipeline(tenant, "Accepted", "False", &["SecretNotFound"], MINUTE)?;
+        ensure!(
+            refused.message.contains("acme-mongodb"),
+            "the message does not name it: {}",
+            refused.message
+        );
+        Ok(refused.message)
+    });
+    checks.check(
+        "a Secret that leads nowhere stops the connector, not the operator",
+        || {
+            kubectl.apply(&source_secret(
+                tenant,
+                "mongodb://127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=2000&connectTimeoutMS=2000",
+            ))?;
+            let reasons = ["ConfigInvalid", "SourceUnreachable", "TaskFailed"];
+            let broken = scenario.await_pipeline(tenant, "ConnectorReady", "False", &reasons, 3 * MINUTE)?;
+            Ok(format!("{}: {}", broken.reason, broken.message))
+        },
+    );
+    checks.check("the right Secrets", || {
+        let uri = scenario.mongodb_uri()?;
+        kubectl.apply(&source_secret(tenant, uri))?;
+        kubectl.apply(&source_secret(other, uri))?;
+        Ok(String::new())
+    });
+}
+
+fn flowing(scenario: &Scenario, checks: &mut Checks) -> bool {
+    for tenant in TENANTS {
+        if !checks.check(&format!("pipeline {tenant} is Ready"), || {
+            scenario.await_flowing(tenant)
+        }) {
+            return false;
+        }
+    }
+    checks.check("one document becomes one row", || {
+        let id = "6592008029c8c3e4dc76256c";
+        scenario.programs.write(&[json!({
+            "insert": "shop_acme.customers",
+            "document": {"_id": {"$oid": id}, "email": "first@example.com", "profile": {"address": {"city": "Graz"}}},
+        })])?;
+        let select = format!("SELECT city FROM tenant_acme.customers WHERE customer_id = '{id}'");
+        scenario.await_value(&select, "Graz", MINUTE)?;
+        Ok(String::new())
+    })
+}
+
+fn storm(scenario: &Scenario) -> Result<String> {
+    let number = |name: &str, default| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
+    let operations = number("TRIBUTARY_E2E_OPERATIONS", OPERATIONS);
+    let storm = scenario.storm(operations, number("TRIBUTARY_E2E_SEED", 1), TENANTS[0])?;
+    let verdict = scenario.judge(&manifests::files(), 3 * MINUTE)?;
+    Ok(format!(
+        "{} operations in {:.0}s; {}; {}, equal {:.1}s after the last write",
+        storm.operations,
+        storm.seconds,
+        storm.kill,
+        verdict.sentence(),
+        verdict.waited_seconds
+    ))
+}
+
+fn mixed_type(scenario: &Scenario) -> Result<String> {
+    let id = "6592008029c8c3e4dc76256d";
+    scenario.programs.write(&[json!({
+        "insert": "shop_acme.customers",
+        "document": {"_id": {"$oid": id}, "email": "gold@example.com", "loyalty": "gold"},
+    })])?;
+    let row = format!("FROM tenant_acme.customers WHERE customer_id = '{id}'");
+    scenario.await_value(&format!("SELECT email {row}"), "gold@example.com", MINUTE)?;
+    let rows = scenario.sql.query(&format!("SELECT loyalty, _extra {row}"))?;
+    let [loyalty, extra] = rows.first().context("the row is gone")?.as_slice() else {
+        bail!("two columns were asked for: {rows:?}");
+    };
+    ensure!(loyalty == "NULL", "loyalty is {loyalty}");
+    let extra: serde_json::Value = serde_json::from_str(extra).with_context(|| extra.clone())?;
+    ensure!(
+        extra["loyalty"]["v"] == "gold" && extra["loyalty"]["t"] == "string",
+        "_extra is {extra}"
+    );
+    Ok(extra.to_string())
+}
+
+/// Connect is scaled to nothing and back; documents written meanwhile arrive afterwards.
+fn connect_away(scenario: &Scenario, checks: &mut Checks) {
+    let [tenant, _] = TENANTS;
+    let deployment = format!("{}/{}", connect::NAMESPACE, connect::DEPLOYMENT);
+    let id = "6592008029c8c3e4dc76256e";
+    checks.check("Connect taken away: the condition says so", || {
+        scenario.kubectl.scale(&deployment, 0, MINUTE)?;
+        scenario.programs.write(&[json!({
+            "insert": "shop_acme.customers", "document": {"_id": {"$oid": id}, "email": "meanwhile@example.com"},
+        })])?;
+        let unknown =
+            scenario.await_pipeline(tenant, "ConnectorReady", "Unknown", &["BackendUnavailable"], 2 * MINUTE)?;
+        Ok(unknown.message)
+    });
+    checks.check("Connect back: healed, and nothing was lost", || {
+        scenario.kubectl.scale(&deployment, 1, 3 * MINUTE)?;
+        let reasons = ["Streaming", "Snapshotting"];
+        let healed = scenario.await_pipeline(tenant, "ConnectorReady", "True", &reasons, 3 * MINUTE)?;
+        let select = format!("SELECT email FROM tenant_acme.customers WHERE customer_id = '{id}'");
+        scenario.await_value(&select, "meanwhile@example.com", 2 * MINUTE)?;
+        Ok(healed.reason)
+    });
+}
+
+/// Moving parts go, data stays, the finalizer is released.
+fn deletion(scenario: &Scenario, checks: &mut Checks) {
+    let kubectl = &scenario.kubectl;
+    let [tenant, other] = TENANTS;
+    let count = || scenario.sql.query("SELECT COUNT(*) FROM tenant_acme.customers");
+    checks.check(
+        "a deleted pipeline takes its moving parts and leaves the data",
+        || {
+            let before = count()?;
+            let object = pipeline(tenant);
+            kubectl.run(&[
+                "delete",
+                object.kind,
+                &object.name,
+                "-n",
+                &object.namespace,
+                "--wait=false",
+            ])?;
+            kubectl.await_gone(&object, 3 * MINUTE)?;
+            ensure!(
+                scenario.connector(tenant)?.is_none(),
+                "its connector is still there"
+            );
+            until("no relay pod", MINUTE, || {
+                let pods = relay::pods(kubectl, tenant)?;
+                Ok(if pods.is_empty() {
+                    Look::There(())
+                } else {
+                    Look::NotYet(format!("{pods:?}"))
+                })
+            })?;
+            let secret = Object::new("secret", connect::NAMESPACE, connect::SOURCES_SECRET);
+            let mirrored = kubectl
+                .get(&secret)?
+                .map(|secret| secret["data"].to_string())
+                .unwrap_or_default();
+            ensure!(
+                !mirrored.contains("tenant-acme.acme."),
+                "its credential is still mirrored"
+            );
+            let after = count()?;
+            ensure!(before == after, "rows before {before:?}, after {after:?}");
+            Ok(format!("{} rows kept", after.concat().concat()))
+        },
+    );
+    checks.check("the other tenant is untouched", || {
+        ensure!(
+            scenario
+                .connector(other)?
+                .is_some_and(|c| c["name"] == format!("{OWNER_ID}.tenant-{other}.{other}")),
+            "its connector is gone"
+        );
+        scenario.await_flowing(other)
+    });
+}

@@ -1,0 +1,24 @@
+//! Reading JSON from the servers of the stage.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+const CALL: Duration = Duration::from_secs(10);
+
+/// Status and body; a body that is no JSON is `null`.
+pub fn get(url: &str) -> Result<(u16, Value)> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(CALL))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut response = agent.get(url).call().with_context(|| format!("GET {url}"))?;
+    let status = response.status().as_u16();
+    let text = response
+        .body_mut()
+        .read_to_string()
+        .with_context(|| format!("GET {url}"))?;
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}
