@@ -15,6 +15,8 @@ pub mod mapping;
 pub mod relay;
 
 #[cfg(feature = "kube")]
+pub mod crd;
+#[cfg(feature = "kube")]
 pub mod duration;
 #[cfg(feature = "kube")]
 pub mod effective;
@@ -34,6 +36,8 @@ pub mod status;
 pub mod table;
 #[cfg(feature = "kube")]
 pub mod template;
+#[cfg(feature = "kube")]
+pub mod validate;
 
 #[cfg(feature = "kube")]
 pub use pipeline::TenantPipeline;

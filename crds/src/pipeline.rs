@@ -31,6 +31,7 @@ pub const TABLES_MAX: usize = 4;
     namespaced,
     status = "TenantPipelineStatus",
     derive = "PartialEq",
+    derive = "Default",
     doc = "One tenant: its MongoDB source, its datasets (collections) and the StarRocks tables each goes to.",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$')")
         .message("metadata.name must be a DNS label of at most 40 characters: children are named <pipeline>.<dataset>.<table>"),
@@ -208,7 +209,10 @@ pub struct Dataset {
     pub name: String,
     /// Collection of the source's database. Default: the dataset's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 120), regex(pattern = r"^[^$\x00]+$"))]
+    #[schemars(
+        length(min = 1, max = 120),
+        regex(pattern = r"^[^$,\s\x00]([^$,\x00]*[^$,\s\x00])?$")
+    )]
     pub collection: Option<String>,
     /// Tables of the hot cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]

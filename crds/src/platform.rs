@@ -27,6 +27,7 @@ use crate::template::DeletionPolicy;
     namespaced,
     status = "DataPlatformStatus",
     derive = "PartialEq",
+    derive = "Default",
     doc = "Shared endpoints, credentials, defaults and limits of a data platform. Relays and platform credentials live in its namespace.",
     printcolumn(
         name = "Ready",

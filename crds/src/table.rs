@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reference::{AllowedNamespaces, ObjectRef};
+use crate::reference::{AllowedNamespaces, NamespacesFrom, ObjectRef};
 use crate::status::Condition;
 use crate::template::TableTemplate;
 
@@ -24,6 +24,7 @@ use crate::template::TableTemplate;
     namespaced,
     status = "StarRocksTableStatus",
     derive = "PartialEq",
+    derive = "Default",
     doc = "One primary-key table of the hot StarRocks cluster with the mapping of each column. Standalone, or the child of a TenantPipeline.",
     printcolumn(name = "Table", type_ = "string", json_path = ".status.table"),
     printcolumn(
@@ -75,6 +76,15 @@ pub struct StarRocksTableSpec {
     pub database: Option<String>,
     #[serde(flatten)]
     pub template: TableTemplate,
+}
+
+impl StarRocksTableSpec {
+    /// Whether namespaces other than its own may write to the table.
+    pub fn is_shared(&self) -> bool {
+        self.allowed_namespaces
+            .as_ref()
+            .is_some_and(|a| a.from != NamespacesFrom::Same)
+    }
 }
 
 /// What the operator observed.

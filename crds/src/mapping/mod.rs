@@ -3,6 +3,22 @@
 pub mod path;
 pub mod source;
 
+#[cfg(feature = "kube")]
+mod compile;
+#[cfg(feature = "kube")]
+mod identity;
+#[cfg(feature = "kube")]
+mod literal;
+#[cfg(feature = "kube")]
+mod partition;
+
+#[cfg(feature = "kube")]
+pub use compile::{CompiledColumn, CompiledTable, TableOrigin, compile_dataset, compile_table};
+#[cfg(feature = "kube")]
+pub use identity::KeyIdentity;
+#[cfg(feature = "kube")]
+pub use partition::{PartitionBy, TimeUnit};
+
 use std::fmt;
 
 /// Something in a spec that cannot be, with the field it is in.
