@@ -15,21 +15,22 @@ use crate::serve::Context;
 
 const READY: Duration = Duration::from_secs(60);
 
+/// Not empty, so that whoever forgets credentials fails here as at a customer's.
+const STARROCKS_PASSWORD: &str = "stage";
+
 /// What a stand-in's ready line says.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct MongodbReady {
     uri: String,
-    admin_url: String,
+    admin: String,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct StarrocksReady {
     fe_http: String,
     be_http: String,
     mysql: String,
-    admin_url: String,
+    admin: String,
 }
 
 /// The stand-ins that are needed, built by cargo in one go.
@@ -104,7 +105,7 @@ pub(crate) fn start_mongodb(context: &Context, programs: &Programs) -> Result<Mo
     context.keep(server);
     Ok(MongodbInfo {
         uri: ready.uri,
-        admin_url: Some(ready.admin_url),
+        admin_url: Some(ready.admin),
         stand_in: true,
     })
 }
@@ -118,16 +119,19 @@ pub(crate) fn start_starrocks(context: &Context, programs: &Programs) -> Result<
         .starrocks
         .as_ref()
         .context("the StarRocks stand-in was built")?;
-    let (server, ready) =
-        context.spawn_announcing::<StarrocksReady>("standin-starrocks", &mut Command::new(program), READY)?;
+    let (server, ready) = context.spawn_announcing::<StarrocksReady>(
+        "standin-starrocks",
+        Command::new(program).args(["--password", STARROCKS_PASSWORD]),
+        READY,
+    )?;
     context.keep(server);
     Ok(StarrocksInfo {
         fe_http: ready.fe_http,
         be_http: Some(ready.be_http),
         mysql: ready.mysql,
         user: "root".to_owned(),
-        password: String::new(),
-        admin_url: Some(ready.admin_url),
+        password: STARROCKS_PASSWORD.to_owned(),
+        admin_url: Some(ready.admin),
         stand_in: true,
     })
 }
