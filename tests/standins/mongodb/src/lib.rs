@@ -1,1 +1,22 @@
-//! mongodb
+//! A stand-in for a MongoDB replica set: enough of the wire protocol that the Debezium MongoDB connector and the
+//! official Rust and Python drivers take it for one, with faults on demand. Test equipment, never part of the product.
+//!
+//! * [`wire`]: frames and messages. `commands`: one handler per command. [`store`]: documents, filters, updates.
+//! * [`oplog`]: what changed, when, and for how long it is remembered. [`changestream`]: how that is told.
+//! * [`faults`] and `admin`: trouble, and the HTTP API that orders it.
+//!
+//! Deliberately not here yet: authentication, persistence, elections, transactions, events over 16 MB. What is not
+//! here is answered with an error that says so.
+
+mod admin;
+pub mod changestream;
+mod commands;
+pub mod error;
+pub mod faults;
+pub mod oplog;
+mod server;
+pub mod store;
+pub mod wire;
+
+pub use oplog::Window;
+pub use server::{Config, Standin};
