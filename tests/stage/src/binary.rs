@@ -25,13 +25,11 @@ pub fn build(profile: &str, packages: &[&str], programs: &[&str]) -> Result<Vec<
         .args([
             "build",
             "--message-format=json-render-diagnostics",
-            "--quiet",
             "--profile",
             profile,
         ])
         .args(packages.iter().flat_map(|package| ["--package", package]))
         .args(programs.iter().flat_map(|program| ["--bin", program]))
-        // Set for the program that calls us, they would make cargo see changes and rebuild dependencies.
         .envs(target_dir().map(|dir| ("CARGO_TARGET_DIR", dir)))
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());

@@ -44,6 +44,10 @@ pub fn check(parts: Parts) -> Vec<Finding> {
         findings.push(overlay());
         findings.push(tool("runc", "runc", "runc"));
     }
+    if parts.has(Part::Connect) {
+        findings.push(tool("a C compiler, for librdkafka", "cc", "build-essential"));
+        findings.push(tool("make, for librdkafka", "make", "build-essential"));
+    }
     if parts.has(Part::Kafka) {
         findings.push(tool("a JDK 17 or newer", "java", "openjdk-17-jdk-headless"));
         findings.push(tool("Maven", "mvn", "maven"));

@@ -28,7 +28,10 @@ pub(super) fn adopt(context: &Context, kubeconfig: PathBuf) -> Result<Kubernetes
         external: true,
     };
     context.kubectl(&info, &["get", "configmap", "-n", "kube-system", MARK]).with_context(|| {
-        format!("the cluster of TRIBUTARY_TEST_KUBECONFIG is not marked for tests; if it may be changed at will:\n    kubectl create configmap -n kube-system {MARK}")
+        format!(
+            "the cluster of TRIBUTARY_TEST_KUBECONFIG is not marked for tests; if it may be changed at will, run \
+             `kubectl create configmap -n kube-system {MARK}`"
+        )
     })?;
     let text = context.kubectl(
         &info,
@@ -46,12 +49,13 @@ pub(super) fn adopt(context: &Context, kubeconfig: PathBuf) -> Result<Kubernetes
         &["get", "service", "-n", "default", "kubernetes", "-o", "json"],
     )?)?;
     info.service_host = service.spec.cluster_ip;
-    let name = context.kubectl(
+    let names = context.kubectl(
         &info,
-        &["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"],
+        &["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"],
     )?;
-    info.node = (!name.is_empty()).then_some(NodeInfo {
-        name,
+    let first = names.split_whitespace().next();
+    info.node = first.map(|name| NodeInfo {
+        name: name.to_owned(),
         containerd: None,
     });
     Ok(info)

@@ -26,6 +26,11 @@ pub(crate) fn external_kubeconfig() -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
+/// For a cluster that is not ours: who has one has a kubectl, and building one takes minutes.
+fn own_kubectl() -> Result<PathBuf> {
+    setup::program("kubectl").map_or_else(|| Ok(setup::kubernetes()?.join("kubectl")), Ok)
+}
+
 /// Builds what [`start`] runs.
 pub(crate) fn prepare(parts: Parts) -> Result<()> {
     let whole = parts.has(Part::Node);
@@ -33,7 +38,7 @@ pub(crate) fn prepare(parts: Parts) -> Result<()> {
         setup::helm()?;
     }
     if external_kubeconfig().is_some() {
-        return setup::kubernetes().map(drop);
+        return own_kubectl().map(drop);
     }
     Programs::find(whole)?;
     if whole {
@@ -47,7 +52,7 @@ pub(crate) fn prepare(parts: Parts) -> Result<()> {
 pub(crate) fn start(context: &Context) -> Result<KubernetesInfo> {
     let whole = context.parts.has(Part::Node);
     if let Some(kubeconfig) = external_kubeconfig() {
-        symlink(setup::kubernetes()?.join("kubectl"), context.bin.join("kubectl"))?;
+        symlink(own_kubectl()?, context.bin.join("kubectl"))?;
         symlink(setup::helm()?.join("helm"), context.bin.join("helm"))?;
         return external::adopt(context, kubeconfig);
     }

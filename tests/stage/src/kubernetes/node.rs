@@ -170,15 +170,40 @@ fn make_cgroups(id: &str) -> Result<()> {
                 fs::write(dir.join(file), fs::read(hierarchy.join(file))?)?;
             }
         }
-        if let Ok(controllers) = fs::read_to_string(hierarchy.join("cgroup.controllers")) {
-            let enable: String = controllers
-                .split_whitespace()
-                .map(|name| format!("+{name} "))
-                .collect();
-            for parent in [&hierarchy, &dir] {
-                fs::write(parent.join("cgroup.subtree_control"), &enable)
-                    .with_context(|| format!("cannot enable controllers below {}", parent.display()))?;
-            }
+        if hierarchy.join("cgroup.controllers").exists() {
+            delegate(&hierarchy)?;
+            delegate(&dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Version 2: hands every controller of a cgroup on to its children.
+fn delegate(cgroup: &Path) -> Result<()> {
+    // Inside a container what looks like the root is an ordinary cgroup, and such a one has either processes or children
+    // with controllers: its processes move into a child, as container-in-container images do at their start.
+    if cgroup.join("cgroup.type").exists() {
+        let leaf = cgroup.join("tributary-moved");
+        let processes = fs::read_to_string(cgroup.join("cgroup.procs"))?;
+        if !processes.is_empty() {
+            fs::create_dir_all(&leaf)?;
+        }
+        for process in processes.lines() {
+            // One that has just ended cannot be moved and need not be.
+            fs::write(leaf.join("cgroup.procs"), process).ok();
+        }
+    }
+    let controllers = fs::read_to_string(cgroup.join("cgroup.controllers"))?;
+    for controller in controllers.split_whitespace() {
+        let handed_on = fs::write(cgroup.join("cgroup.subtree_control"), format!("+{controller}"));
+        // kubelet cannot do without these; the others depend on the machine.
+        if ["cpu", "memory", "pids"].contains(&controller) {
+            handed_on.with_context(|| {
+                format!(
+                    "cannot hand on {controller} below the cgroup {}",
+                    cgroup.display()
+                )
+            })?;
         }
     }
     Ok(())
@@ -265,8 +290,9 @@ fn kubelet_config(
         "makeIPTablesUtilChains": false,
         "oomScoreAdj": 0,
         "maxPods": 60,
-        // Rollouts and kills are watched by tests: see changes at once.
-        "syncFrequency": "10s",
+        // A changed Secret reaches a pod at its next sync: a pipeline must not wait for its credential to reach Connect.
+        "syncFrequency": "1s",
+        "configMapAndSecretChangeDetectionStrategy": "Watch",
         "fileCheckFrequency": "1m",
         "nodeStatusUpdateFrequency": "10s",
         "shutdownGracePeriod": "0s",
