@@ -2,7 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::template::{INLINE_COLUMNS_MAX, STANDALONE_COLUMNS_MAX};
 use crate::{DataPlatform, StarRocksTable, TenantPipeline};
@@ -50,8 +50,12 @@ fn finished(mut crd: CustomResourceDefinition, columns_max: usize) -> CustomReso
             continue;
         };
         let mut schema = serde_json::to_value(&validation.open_api_v3_schema).unwrap_or_default();
-        strip_nullable(&mut schema);
-        bound_columns(&mut schema, columns_max);
+        each_schema(&mut schema, &mut |node| {
+            refuse_null(node);
+            // serde's defaults are for reading old objects; what the API server writes into an object, nobody can inherit.
+            node.remove("default");
+            bound_columns(node, columns_max);
+        });
         // A status that was never written must not look healthy to kstatus. The default stands on the whole status:
         // one on the nested field alone never applies to an absent status.
         schema["properties"]["status"]["default"] = json!({"observedGeneration": -1});
@@ -60,38 +64,40 @@ fn finished(mut crd: CustomResourceDefinition, columns_max: usize) -> CustomReso
     crd
 }
 
+/// Visits a schema and every schema in it.
+fn each_schema(schema: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
+    let Value::Object(node) = schema else {
+        return;
+    };
+    visit(node);
+    for key in ["items", "additionalProperties"] {
+        if let Some(child) = node.get_mut(key) {
+            each_schema(child, visit);
+        }
+    }
+    if let Some(Value::Object(properties)) = node.get_mut("properties") {
+        properties
+            .values_mut()
+            .for_each(|child| each_schema(child, visit));
+    }
+}
+
 /// `Option` becomes `nullable`, with which an explicit null would pass for a value: `has()` is true for it.
 /// Without, the API server refuses null where an object is wanted.
-fn strip_nullable(schema: &mut Value) {
-    match schema {
-        Value::Object(map) => {
-            if map.get("nullable") == Some(&Value::Bool(true)) {
-                map.remove("nullable");
-            }
-            map.values_mut().for_each(strip_nullable);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_nullable),
-        _ => {}
+fn refuse_null(node: &mut Map<String, Value>) {
+    node.remove("nullable");
+    if let Some(Value::Array(values)) = node.get_mut("enum") {
+        values.retain(|value| !value.is_null());
     }
 }
 
 /// A table may have more columns alone than as one of many in a pipeline: a rule's price is multiplied by the lists above it.
-fn bound_columns(schema: &mut Value, columns_max: usize) {
-    let Value::Object(map) = schema else {
-        if let Value::Array(items) = schema {
-            items.iter_mut().for_each(|item| bound_columns(item, columns_max));
-        }
-        return;
-    };
-    if let Some(Value::Object(columns)) = map
-        .get_mut("properties")
-        .and_then(|properties| properties.get_mut("columns"))
+fn bound_columns(node: &mut Map<String, Value>, columns_max: usize) {
+    if let Some(Value::Object(columns)) = node.get_mut("properties").and_then(|p| p.get_mut("columns"))
         && columns.get("type").and_then(Value::as_str) == Some("array")
     {
         columns.entry("maxItems").or_insert(json!(columns_max));
     }
-    map.values_mut()
-        .for_each(|value| bound_columns(value, columns_max));
 }
 
 #[cfg(test)]
