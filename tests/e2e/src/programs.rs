@@ -133,7 +133,7 @@ impl Programs {
     }
 
     /// Starts the random workload; read its progress to know when to interfere.
-    pub fn workload(&self, operations: u64, seed: u64) -> Result<Workload> {
+    pub fn workload(&self, operations: u64, seed: u64, per_second: u64) -> Result<Workload> {
         let mut child = self
             .python("workload/workload.py")
             .args(["--mongodb", &self.mongodb])
@@ -142,6 +142,8 @@ impl Programs {
                 &operations.to_string(),
                 "--seed",
                 &seed.to_string(),
+                "--rate",
+                &per_second.to_string(),
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -19,6 +19,9 @@ use crate::wait::{Look, until};
 /// A pipeline's first row can wait for a connector's start, a snapshot and a relay's roll-out on a loaded machine.
 const FLOWING: Duration = Duration::from_secs(240);
 
+/// Operations per second of the random workload: slow enough for the stream to be live when the relay is killed.
+const STORM_RATE: u64 = 250;
+
 /// The stage and the tools to act on it. Dropping it ends the stage.
 #[derive(Debug)]
 pub struct Scenario {
@@ -109,9 +112,9 @@ impl Scenario {
         })
     }
 
-    /// Runs the random workload and kills the first tenant's relay -9 once half of it is done.
+    /// Runs the random workload and kills the victim's relay -9 once half of it is done.
     pub fn storm(&self, operations: u64, seed: u64, victim: &str) -> Result<Storm> {
-        let mut workload = self.programs.workload(operations, seed)?;
+        let mut workload = self.programs.workload(operations, seed, STORM_RATE)?;
         let mut kill = None;
         let mut seconds = 0.0;
         while let Some(progress) = workload.progress()? {
