@@ -10,7 +10,7 @@ pub struct StageInfo {
     pub id: String,
     /// Short, because socket paths below it may have 107 bytes at most.
     pub state_dir: PathBuf,
-    /// One `<server>.log` each; `pods/` below it holds the logs of the node's containers. Outlives the stage.
+    /// One `<server>.log` each; `node/pods/` holds the logs of the node's containers. Outlives the stage.
     pub logs: PathBuf,
     /// Programs for callers: `kubectl`, `helm`, and `ctr` where there is a node.
     pub bin: PathBuf,

@@ -147,7 +147,11 @@ fn show_environment() -> Result<()> {
         println!("running   {}", stage.join("stage.json").display());
     }
     for (name, meaning) in VARIABLES {
-        let value = std::env::var(name).unwrap_or_else(|_| "(unset)".to_owned());
+        let value = match std::env::var(name) {
+            Ok(_) if name.ends_with("PASSWORD") => "(set)".to_owned(),
+            Ok(value) => value,
+            Err(_) => "(unset)".to_owned(),
+        };
         println!("{name}={value}\n          {meaning}");
     }
     Ok(())

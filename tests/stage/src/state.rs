@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,9 @@ pub(crate) fn logs(id: &str) -> Result<PathBuf> {
 pub(crate) fn create() -> Result<(String, File)> {
     // No sweeper may see the folder before its lock is taken.
     let _guard = setup::lock("stages")?;
-    sweep()?;
+    if let Err(error) = sweep() {
+        say(format!("an earlier stage left what cannot be removed: {error:#}"));
+    }
     let id = format!(
         "{PREFIX}{:04x}",
         RandomState::new().hash_one(std::process::id()) & 0xffff
@@ -67,12 +70,19 @@ fn sweep() -> Result<()> {
         let Ok(file) = File::open(dir(&id).join("lock")) else {
             continue;
         };
-        if file.try_lock().is_ok() {
+        if file.try_lock().is_ok() && is_ours(&id) {
             say(format!("removing what is left of {id}"));
             remove(&id)?;
         }
     }
     prune_logs()
+}
+
+/// Whether we may remove that stage's state: root may remove everybody's.
+fn is_ours(id: &str) -> bool {
+    let owner = |path: &Path| fs::metadata(path).map(|metadata| metadata.uid()).ok();
+    let own = owner(Path::new("/proc/self"));
+    own == Some(0) || own == owner(&dir(id))
 }
 
 /// Like [`sweep`], for the command.

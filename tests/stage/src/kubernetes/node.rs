@@ -227,7 +227,8 @@ fn path_with(dir: &Path) -> std::ffi::OsString {
     std::env::join_paths(all).unwrap_or(path.clone())
 }
 
-/// Without any network configuration a runtime says it is not ready; pods here use the machine's network and never need it.
+/// Without any network configuration the runtime says it is not ready. Pods here use the machine's network: it is never
+/// put to use, and its plugin need not exist.
 const LOOPBACK: &str = r#"{"cniVersion": "1.0.0", "name": "loopback", "plugins": [{"type": "loopback"}]}"#;
 
 fn containerd_config(dir: &Path, socket: &Path) -> String {
@@ -250,7 +251,7 @@ sandbox = '{PAUSE}'
 [plugins.'io.containerd.cri.v1.runtime']
 # Without CAP_SYS_RESOURCE, as in many containers and small virtual machines, nobody may lower the score.
 restrict_oom_score_adj = true
-cni = {{ bin_dirs = ['/usr/lib/cni'], conf_dir = '{dir}/cni' }}
+cni = {{ bin_dirs = ['{dir}/cni'], conf_dir = '{dir}/cni' }}
 
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
 runtime_type = 'io.containerd.runc.v2'
