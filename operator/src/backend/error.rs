@@ -46,10 +46,7 @@ pub enum ErrorClass {
 impl ErrorClass {
     /// Whether repeating the same call later can succeed without anybody changing anything.
     pub fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable | Self::CircuitOpen | Self::Transient
-        )
+        matches!(self, Self::Unreachable | Self::CircuitOpen | Self::Transient)
     }
 
     /// Whether the failure says that the endpoint as a whole is down (what a breaker counts).
@@ -135,12 +132,7 @@ mod tests {
 
     #[test]
     fn long_messages_are_cut_at_a_character() {
-        let error = BackendError::new(
-            Backend::Kafka,
-            ErrorClass::Transient,
-            "x",
-            "é".repeat(1000),
-        );
+        let error = BackendError::new(Backend::Kafka, ErrorClass::Transient, "x", "é".repeat(1000));
         assert!(error.message.len() <= MESSAGE_MAX + '…'.len_utf8());
         assert!(error.message.ends_with('…'));
     }

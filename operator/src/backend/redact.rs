@@ -77,10 +77,7 @@ impl Redactor {
                 .replace_all(&out, |c: &Captures<'_>| format!("{}{MASK}@", &c["scheme"]))
                 .into_owned();
         }
-        for pattern in [KEY_VALUE.as_ref(), IDENTIFIED_BY.as_ref()]
-            .into_iter()
-            .flatten()
-        {
+        for pattern in [KEY_VALUE.as_ref(), IDENTIFIED_BY.as_ref()].into_iter().flatten() {
             out = pattern
                 .replace_all(&out, |c: &Captures<'_>| format!("{}{MASK}", &c["key"]))
                 .into_owned();

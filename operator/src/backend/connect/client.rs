@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::model::{
-    ConnectorConfig, ConnectorStatus, ConnectorSummary, HealthReply, OffsetEntry, OffsetsReply,
-    Plugin, ValidateReply, Validation, WorkerInfo, without_nulls,
+    ConnectorConfig, ConnectorStatus, ConnectorSummary, HealthReply, OffsetEntry, OffsetsReply, Plugin,
+    ValidateReply, Validation, WorkerInfo, without_nulls,
 };
 use super::response::{Reply, error};
 use crate::backend::breaker::Breaker;
@@ -136,11 +136,7 @@ impl ConnectClient {
     }
 
     /// Asks Connect (and through it the source) whether the configuration can work. `Err` means the question failed.
-    pub async fn validate(
-        &self,
-        name: &str,
-        config: &ConnectorConfig,
-    ) -> BackendResult<Validation> {
+    pub async fn validate(&self, name: &str, config: &ConnectorConfig) -> BackendResult<Validation> {
         let op = format!("validate connector {name}");
         let class = config.get("connector.class").ok_or_else(|| {
             error(
@@ -197,8 +193,7 @@ impl ConnectClient {
     /// The live configuration without `name`; `None` when the connector does not exist.
     pub async fn config(&self, name: &str) -> BackendResult<Option<ConnectorConfig>> {
         let op = format!("read configuration of connector {name}");
-        let live: Option<Value> =
-            absent_as_none(self.get(&op, &["connectors", name, "config"], &[]).await)?;
+        let live: Option<Value> = absent_as_none(self.get(&op, &["connectors", name, "config"], &[]).await)?;
         live.map(|value| {
             without_nulls(value)
                 .map(|config| normalised(name, &config))
@@ -208,11 +203,7 @@ impl ConnectClient {
     }
 
     /// Creates the connector without starting it, so that offsets and ownership can be looked at first.
-    pub async fn create_stopped(
-        &self,
-        name: &str,
-        config: &ConnectorConfig,
-    ) -> BackendResult<()> {
+    pub async fn create_stopped(&self, name: &str, config: &ConnectorConfig) -> BackendResult<()> {
         let op = format!("create connector {name}");
         let body = json!({
             "name": name,
@@ -225,11 +216,7 @@ impl ConnectClient {
     }
 
     /// Makes the live configuration the wanted one; sends nothing when it already is.
-    pub async fn put_config(
-        &self,
-        name: &str,
-        config: &ConnectorConfig,
-    ) -> BackendResult<PutOutcome> {
+    pub async fn put_config(&self, name: &str, config: &ConnectorConfig) -> BackendResult<PutOutcome> {
         let wanted = normalised(name, config);
         if self.config(name).await?.as_ref() == Some(&wanted) {
             return Ok(PutOutcome::Unchanged);
@@ -237,9 +224,7 @@ impl ConnectClient {
         let op = format!("configure connector {name}");
         let body = serde_json::to_value(&wanted).unwrap_or_default();
         let path = ["connectors", name, "config"];
-        let reply = self
-            .write(&op, Method::PUT, &path, &[], Some(&body))
-            .await?;
+        let reply = self.write(&op, Method::PUT, &path, &[], Some(&body)).await?;
         Ok(match reply.status {
             reqwest::StatusCode::CREATED => PutOutcome::Created,
             _ => PutOutcome::Updated,
@@ -290,9 +275,7 @@ impl ConnectClient {
     pub async fn delete_offsets(&self, name: &str) -> BackendResult<()> {
         let op = format!("delete offsets of connector {name}");
         let path = ["connectors", name, "offsets"];
-        self.write(&op, Method::DELETE, &path, &[], None)
-            .await
-            .map(drop)
+        self.write(&op, Method::DELETE, &path, &[], None).await.map(drop)
     }
 
     /// Removes the connector; `false` when it was not there. Its offsets survive.
@@ -305,8 +288,8 @@ impl ConnectClient {
     }
 
     fn redact_traces(&self, status: &mut ConnectorStatus) {
-        let traces = std::iter::once(&mut status.connector.trace)
-            .chain(status.tasks.iter_mut().map(|t| &mut t.trace));
+        let traces =
+            std::iter::once(&mut status.connector.trace).chain(status.tasks.iter_mut().map(|t| &mut t.trace));
         for trace in traces.flatten() {
             *trace = self.redactor.mask(trace);
         }
@@ -335,8 +318,7 @@ impl ConnectClient {
     }
 
     async fn read(&self, op: &str, path: &[&str], query: &[(&str, &str)]) -> BackendResult<Reply> {
-        self.send(op, Method::GET, path, query, None, READ_TIMEOUT)
-            .await
+        self.send(op, Method::GET, path, query, None, READ_TIMEOUT).await
     }
 
     async fn write(
@@ -358,9 +340,7 @@ impl ConnectClient {
                 ));
             }
         };
-        let reply = self
-            .send(op, method, path, query, body, WRITE_TIMEOUT)
-            .await?;
+        let reply = self.send(op, method, path, query, body, WRITE_TIMEOUT).await?;
         reply.check(op, &self.redactor)?;
         Ok(reply)
     }

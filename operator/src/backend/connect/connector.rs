@@ -189,18 +189,12 @@ pub fn render(spec: &ConnectorSpec) -> Result<ConnectorConfig, RenderError> {
         let converter = "org.apache.kafka.connect.json.JsonConverter";
         set(&format!("{side}.converter"), converter);
         set(&format!("{side}.converter.schemas.enable"), "false");
-        set(
-            &format!("{side}.converter.replace.null.with.default"),
-            "false",
-        );
+        set(&format!("{side}.converter.replace.null.with.default"), "false");
     }
     let max = spec.max_message_bytes;
     set("producer.override.max.request.size", &max.to_string());
     // The default buffer (32 MiB) must hold one request.
-    set(
-        "producer.override.buffer.memory",
-        &max.max(32 << 20).to_string(),
-    );
+    set("producer.override.buffer.memory", &max.max(32 << 20).to_string());
     set("producer.override.compression.type", "lz4");
     Ok(config)
 }
@@ -343,7 +337,10 @@ mod tests {
         assert_eq!(get("heartbeat.interval.ms"), Some("5000"));
         assert_eq!(get("poll.interval.ms"), Some("50"));
         assert_eq!(get("exactly.once.support"), Some("required"));
-        assert_eq!(get("tributary.owner"), Some("tributary:prod-eu1/tenant-acme/acme"));
+        assert_eq!(
+            get("tributary.owner"),
+            Some("tributary:prod-eu1/tenant-acme/acme")
+        );
         assert_eq!(get("errors.max.retries"), Some("10"));
         assert_eq!(get("name"), None);
     }

@@ -110,20 +110,14 @@ pub fn assess(o: &Observation<'_>) -> Assessment {
 fn snapshot_state(o: &Observation<'_>) -> SnapshotState {
     match (o.snapshot, o.offset) {
         (SnapshotMode::NoData, _) => SnapshotState::Skipped,
-        (SnapshotMode::Initial, Some(offset)) if !offset.initial_snapshot => {
-            SnapshotState::Complete
-        }
+        (SnapshotMode::Initial, Some(offset)) if !offset.initial_snapshot => SnapshotState::Complete,
         (SnapshotMode::Initial, _) => SnapshotState::Running,
     }
 }
 
 type Verdict = (ConnectorReason, String, Remedy);
 
-fn verdict(
-    o: &Observation<'_>,
-    snapshot: SnapshotState,
-    progress: Option<SystemTime>,
-) -> Verdict {
+fn verdict(o: &Observation<'_>, snapshot: SnapshotState, progress: Option<SystemTime>) -> Verdict {
     let Some(status) = o.status else {
         return say(
             ConnectorReason::Creating,
@@ -231,13 +225,8 @@ fn state_word(state: ConnectorState) -> &'static str {
 fn failure(status: &ConnectorStatus) -> Option<&str> {
     let connector = (status.connector.state == ConnectorState::Failed)
         .then_some(status.connector.trace.as_deref().unwrap_or_default());
-    let mut failed = status
-        .tasks
-        .iter()
-        .filter(|t| t.state == ConnectorState::Failed);
-    let task = failed
-        .next()
-        .map(|t| t.trace.as_deref().unwrap_or_default());
+    let mut failed = status.tasks.iter().filter(|t| t.state == ConnectorState::Failed);
+    let task = failed.next().map(|t| t.trace.as_deref().unwrap_or_default());
     task.or(connector)
 }
 

@@ -57,11 +57,17 @@ fn every_trace_rule_compiles() {
 fn running_counts_only_with_progress() {
     let running = status(ConnectorState::Running, Some((ConnectorState::Running, None)));
     let fresh = offset(3, false);
-    assert_eq!(assess(&observed(&running, Some(&fresh))).reason, ConnectorReason::Streaming);
+    assert_eq!(
+        assess(&observed(&running, Some(&fresh))).reason,
+        ConnectorReason::Streaming
+    );
 
     let stale = offset(500, false);
     let dead = assess(&observed(&running, Some(&stale)));
-    assert_eq!((dead.reason, dead.remedy), (ConnectorReason::NoProgress, Remedy::Restart));
+    assert_eq!(
+        (dead.reason, dead.remedy),
+        (ConnectorReason::NoProgress, Remedy::Restart)
+    );
 
     let mut beating = observed(&running, Some(&stale));
     beating.heartbeat = Some(now() - Duration::from_secs(4));
@@ -78,9 +84,15 @@ fn the_snapshot_ends_with_an_offset_that_says_so() {
     assert_eq!(assess(&observed(&running, None)).snapshot, SnapshotState::Running);
     let reading = offset(500, true);
     let a = assess(&observed(&running, Some(&reading)));
-    assert_eq!((a.reason, a.snapshot), (ConnectorReason::Snapshotting, SnapshotState::Running));
+    assert_eq!(
+        (a.reason, a.snapshot),
+        (ConnectorReason::Snapshotting, SnapshotState::Running)
+    );
     let done = offset(1, false);
-    assert_eq!(assess(&observed(&running, Some(&done))).snapshot, SnapshotState::Complete);
+    assert_eq!(
+        assess(&observed(&running, Some(&done))).snapshot,
+        SnapshotState::Complete
+    );
     let mut skipped = observed(&running, None);
     skipped.snapshot = SnapshotMode::NoData;
     assert_eq!(assess(&skipped).snapshot, SnapshotState::Skipped);
@@ -92,7 +104,10 @@ fn running_without_a_task_is_creating_then_a_finding() {
     let mut young = observed(&bare, None);
     young.in_state_for = Duration::from_secs(1);
     assert_eq!(assess(&young).reason, ConnectorReason::Creating);
-    assert_eq!(assess(&observed(&bare, None)).reason, ConnectorReason::NoTaskAssigned);
+    assert_eq!(
+        assess(&observed(&bare, None)).reason,
+        ConnectorReason::NoTaskAssigned
+    );
 }
 
 #[test]
@@ -107,17 +122,52 @@ fn stopped_is_good_only_when_asked() {
 #[test]
 fn traces_are_told_apart() {
     let cases = [
-        ("io.debezium.DebeziumException: The connector is trying to read change stream starting at {…}, but this is no longer available on the server.", ConnectorReason::ResumeTokenLost, Remedy::Operator),
-        ("Caused by: com.mongodb.MongoTimeoutException: Timed out while waiting for a server", ConnectorReason::SourceUnreachable, Remedy::RestartFailed),
-        ("com.mongodb.MongoSocketReadException: Prematurely reached end of stream", ConnectorReason::SourceUnreachable, Remedy::RestartFailed),
-        ("Caused by: com.mongodb.MongoCommandException: Command failed with error 13 (Unauthorized): not authorized", ConnectorReason::AuthenticationFailed, Remedy::Operator),
-        ("Command failed with error 10334 (BSONObjectTooLarge)", ConnectorReason::OversizeEvent, Remedy::Operator),
-        ("org.apache.kafka.common.errors.RecordTooLargeException: The message is 20000000 bytes", ConnectorReason::OversizeEvent, Remedy::Operator),
-        ("org.apache.kafka.connect.errors.ConnectException: Tolerance exceeded in error handler", ConnectorReason::TaskFailed, Remedy::Operator),
-        ("java.lang.IllegalStateException: something new", ConnectorReason::TaskFailed, Remedy::RestartFailed),
+        (
+            "io.debezium.DebeziumException: The connector is trying to read change stream starting at {…}, but this is no longer available on the server.",
+            ConnectorReason::ResumeTokenLost,
+            Remedy::Operator,
+        ),
+        (
+            "Caused by: com.mongodb.MongoTimeoutException: Timed out while waiting for a server",
+            ConnectorReason::SourceUnreachable,
+            Remedy::RestartFailed,
+        ),
+        (
+            "com.mongodb.MongoSocketReadException: Prematurely reached end of stream",
+            ConnectorReason::SourceUnreachable,
+            Remedy::RestartFailed,
+        ),
+        (
+            "Caused by: com.mongodb.MongoCommandException: Command failed with error 13 (Unauthorized): not authorized",
+            ConnectorReason::AuthenticationFailed,
+            Remedy::Operator,
+        ),
+        (
+            "Command failed with error 10334 (BSONObjectTooLarge)",
+            ConnectorReason::OversizeEvent,
+            Remedy::Operator,
+        ),
+        (
+            "org.apache.kafka.common.errors.RecordTooLargeException: The message is 20000000 bytes",
+            ConnectorReason::OversizeEvent,
+            Remedy::Operator,
+        ),
+        (
+            "org.apache.kafka.connect.errors.ConnectException: Tolerance exceeded in error handler",
+            ConnectorReason::TaskFailed,
+            Remedy::Operator,
+        ),
+        (
+            "java.lang.IllegalStateException: something new",
+            ConnectorReason::TaskFailed,
+            Remedy::RestartFailed,
+        ),
     ];
     for (trace, reason, remedy) in cases {
-        let failed = status(ConnectorState::Running, Some((ConnectorState::Failed, Some(trace))));
+        let failed = status(
+            ConnectorState::Running,
+            Some((ConnectorState::Failed, Some(trace))),
+        );
         let a = assess(&observed(&failed, None));
         assert_eq!((a.reason, a.remedy), (reason, remedy), "{trace}");
     }
@@ -126,6 +176,9 @@ fn traces_are_told_apart() {
 #[test]
 fn the_message_names_the_root_cause_without_its_stack() {
     let trace = "org.apache.kafka.connect.errors.ConnectException: outer\n\tat a.b.C(C.java:1)\nCaused by: com.mongodb.MongoTimeoutException: Timed out after 30000 ms\n\tat x.y.Z(Z.java:2)";
-    assert_eq!(root_cause(trace).as_deref(), Some("MongoTimeoutException: Timed out after 30000 ms"));
+    assert_eq!(
+        root_cause(trace).as_deref(),
+        Some("MongoTimeoutException: Timed out after 30000 ms")
+    );
     assert_eq!(root_cause(""), None);
 }

@@ -187,8 +187,5 @@ where
     D: serde::Deserializer<'de>,
 {
     let raw: BTreeMap<String, Option<String>> = BTreeMap::deserialize(deserializer)?;
-    Ok(raw
-        .into_iter()
-        .filter_map(|(k, v)| Some((k, v?)))
-        .collect())
+    Ok(raw.into_iter().filter_map(|(k, v)| Some((k, v?))).collect())
 }

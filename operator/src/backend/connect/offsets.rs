@@ -147,7 +147,14 @@ mod tests {
 
     #[test]
     fn garbage_is_no_position() {
-        for text in ["", "!!", "AAAA", &token("83"), &token("82zz"), &STANDARD.encode([0xFF; 40])] {
+        for text in [
+            "",
+            "!!",
+            "AAAA",
+            &token("83"),
+            &token("82zz"),
+            &STANDARD.encode([0xFF; 40]),
+        ] {
             assert_eq!(decode_resume_token(text), None, "{text}");
         }
     }

@@ -70,19 +70,13 @@ impl Reply {
     }
 }
 
-pub(super) fn error(
-    class: ErrorClass,
-    operation: &str,
-    message: impl Into<String>,
-) -> BackendError {
+pub(super) fn error(class: ErrorClass, operation: &str, message: impl Into<String>) -> BackendError {
     BackendError::new(Backend::Connect, class, operation, message)
 }
 
 fn not_connect(operation: &str, status: StatusCode) -> BackendError {
     let message = match status {
-        StatusCode::NOT_FOUND => {
-            "the worker is still starting (404 without a JSON body)".to_owned()
-        }
+        StatusCode::NOT_FOUND => "the worker is still starting (404 without a JSON body)".to_owned(),
         _ => format!(
             "HTTP {} without a JSON body: a worker that is starting, or not Kafka Connect",
             status.as_u16()
@@ -150,7 +144,8 @@ mod tests {
 
     #[test]
     fn rebalances_pass_conflicts_and_invalid_configurations_do_not() {
-        let rebalance = r#"{"error_code":409,"message":"Request cannot be completed because a rebalance is expected"}"#;
+        let rebalance =
+            r#"{"error_code":409,"message":"Request cannot be completed because a rebalance is expected"}"#;
         let exists = r#"{"error_code":409,"message":"Connector acme already exists"}"#;
         let npe = r#"{"error_code":500,"message":"Cannot invoke \"ConfigValueInfo.errors()\" because the return value of \"ConfigInfo.configValue()\" is null"}"#;
         let forwarded = r#"{"error_code":500,"message":"Connector acme not found"}"#;

@@ -132,24 +132,23 @@ impl KafkaAdmin {
     }
 
     /// The named topics as they are; a topic that does not exist is absent from the answer.
-    pub async fn describe_topics(
-        &self,
-        names: &[String],
-    ) -> BackendResult<BTreeMap<String, TopicState>> {
+    pub async fn describe_topics(&self, names: &[String]) -> BackendResult<BTreeMap<String, TopicState>> {
         let wanted: Vec<String> = names.to_vec();
         let mut topics = self
             .blocking("describe topics", move |inner| {
                 // All topics: a request for named ones may make the broker create them.
                 let metadata = inner.client().fetch_metadata(None, METADATA_TIMEOUT)?;
-                let found = metadata.topics().iter().filter(|t| {
-                    t.error().is_none() && wanted.iter().any(|w| w == t.name())
-                });
+                let found = metadata
+                    .topics()
+                    .iter()
+                    .filter(|t| t.error().is_none() && wanted.iter().any(|w| w == t.name()));
                 let states = found.map(|t| TopicState {
                     name: t.name().to_owned(),
                     partitions: i32::try_from(t.partitions().len()).unwrap_or(i32::MAX),
-                    replication_factor: t.partitions().first().map_or(0, |p| {
-                        i32::try_from(p.replicas().len()).unwrap_or(i32::MAX)
-                    }),
+                    replication_factor: t
+                        .partitions()
+                        .first()
+                        .map_or(0, |p| i32::try_from(p.replicas().len()).unwrap_or(i32::MAX)),
                     config: BTreeMap::new(),
                 });
                 Ok(states.map(|s| (s.name.clone(), s)).collect::<BTreeMap<_, _>>())
@@ -209,11 +208,7 @@ impl KafkaAdmin {
         let options = admin_options();
         let call = self.inner.admin.delete_topics(&[name], &options);
         let results = self.admin_call(&op, call).await?;
-        self.one(
-            &op,
-            results.into_iter().next(),
-            Code::UnknownTopicOrPartition,
-        )
+        self.one(&op, results.into_iter().next(), Code::UnknownTopicOrPartition)
     }
 
     /// Deletes one consumer group; `false` when it was not there. Transient while members remain: delete it after the
@@ -230,9 +225,7 @@ impl KafkaAdmin {
     pub async fn consumer_group(&self, name: &str) -> BackendResult<Option<ConsumerGroup>> {
         let wanted = name.to_owned();
         self.blocking("describe consumer group", move |inner| {
-            let list = inner
-                .client()
-                .fetch_group_list(Some(&wanted), METADATA_TIMEOUT)?;
+            let list = inner.client().fetch_group_list(Some(&wanted), METADATA_TIMEOUT)?;
             let group = list.groups().iter().find(|g| g.name() == wanted);
             let group = group.map(|g| ConsumerGroup {
                 name: g.name().to_owned(),
@@ -249,10 +242,9 @@ impl KafkaAdmin {
     pub async fn watermarks(&self, topic: &str, partition: i32) -> BackendResult<Watermarks> {
         let topic = topic.to_owned();
         self.blocking("read watermarks", move |inner| {
-            let (low, high) =
-                inner
-                    .client()
-                    .fetch_watermarks(&topic, partition, METADATA_TIMEOUT)?;
+            let (low, high) = inner
+                .client()
+                .fetch_watermarks(&topic, partition, METADATA_TIMEOUT)?;
             Ok(Watermarks { low, high })
         })
         .await
@@ -312,12 +304,7 @@ impl KafkaAdmin {
     }
 
     fn error(&self, op: &str, error: &KafkaError) -> BackendError {
-        backend_error(
-            op,
-            error,
-            self.inner.context.auth_failure(),
-            &self.inner.redactor,
-        )
+        backend_error(op, error, self.inner.context.auth_failure(), &self.inner.redactor)
     }
 }
 

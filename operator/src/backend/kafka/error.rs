@@ -68,9 +68,7 @@ pub(super) fn class_of(code: Code) -> ErrorClass {
         | Code::InvalidGroupId
         | Code::PolicyViolation
         | Code::TopicDeletionDisabled => ErrorClass::Invalid,
-        Code::UnsupportedVersion | Code::UnsupportedFeature | Code::NotImplemented => {
-            ErrorClass::Unsupported
-        }
+        Code::UnsupportedVersion | Code::UnsupportedFeature | Code::NotImplemented => ErrorClass::Unsupported,
         _ => ErrorClass::Transient,
     }
 }

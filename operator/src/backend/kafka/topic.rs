@@ -32,22 +32,13 @@ impl TopicSpec {
             name: name.into(),
             partitions,
             replication_factor,
-            config: config
-                .into_iter()
-                .map(|(k, v)| (k.to_owned(), v))
-                .collect(),
+            config: config.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
         }
     }
 
     /// A connector's heartbeat topic: one partition, an hour of beats.
     pub fn heartbeat(name: impl Into<String>, replication_factor: i32) -> Self {
-        let mut spec = Self::changes(
-            name,
-            1,
-            replication_factor,
-            Duration::from_secs(3600),
-            1 << 20,
-        );
+        let mut spec = Self::changes(name, 1, replication_factor, Duration::from_secs(3600), 1 << 20);
         // The default segment (7 days) would keep a week of beats.
         let segment = Duration::from_secs(600).as_millis().to_string();
         spec.config.insert("segment.ms".to_owned(), segment);
@@ -141,18 +132,13 @@ mod tests {
             replication_factor: 3,
             config: spec.config.clone(),
         };
-        live.config
-            .insert("segment.bytes".to_owned(), "1".to_owned());
+        live.config.insert("segment.bytes".to_owned(), "1".to_owned());
         assert_eq!(spec.differences(&live), []);
 
         live.partitions = 12;
         live.config
             .insert("cleanup.policy".to_owned(), "compact".to_owned());
-        let texts: Vec<String> = spec
-            .differences(&live)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let texts: Vec<String> = spec.differences(&live).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
             [

@@ -157,8 +157,7 @@ impl StarRocksClient {
             literal(&name.database),
             literal(&name.table)
         );
-        let sql =
-            format!("SELECT TABLE_NAME, TABLE_COMMENT FROM information_schema.tables WHERE {place}");
+        let sql = format!("SELECT TABLE_NAME, TABLE_COMMENT FROM information_schema.tables WHERE {place}");
         let Some(row) = self.query(&op, &sql, QUERY_TIMEOUT).await?.into_iter().next() else {
             return Ok(None);
         };
@@ -216,12 +215,7 @@ impl StarRocksClient {
             };
             let call = self.query_at(endpoint, op, sql, timeout);
             match endpoint.breaker.run(op, call).await {
-                Err(e)
-                    if matches!(
-                        e.class,
-                        ErrorClass::Unreachable | ErrorClass::CircuitOpen
-                    ) =>
-                {
+                Err(e) if matches!(e.class, ErrorClass::Unreachable | ErrorClass::CircuitOpen) => {
                     tracing::debug!(endpoint = endpoint.address, error = %e, "StarRocks endpoint skipped");
                     // An endpoint that was asked says more than one that was not.
                     if last.is_none() || e.class == ErrorClass::Unreachable {
@@ -245,18 +239,18 @@ impl StarRocksClient {
         timeout: Duration,
     ) -> BackendResult<Vec<Row>> {
         let failed = |e: mysql_async::Error| backend_error(op, &e, &self.inner.redactor);
-        let mut connection: Conn =
-            match tokio::time::timeout(CONNECT_TIMEOUT, endpoint.pool.get_conn()).await {
-                Ok(connection) => connection.map_err(failed)?,
-                Err(_) => {
-                    let text = format!(
-                        "{} gave no connection within {} s",
-                        endpoint.address,
-                        CONNECT_TIMEOUT.as_secs()
-                    );
-                    return Err(unreachable(op, text));
-                }
-            };
+        let mut connection: Conn = match tokio::time::timeout(CONNECT_TIMEOUT, endpoint.pool.get_conn()).await
+        {
+            Ok(connection) => connection.map_err(failed)?,
+            Err(_) => {
+                let text = format!(
+                    "{} gave no connection within {} s",
+                    endpoint.address,
+                    CONNECT_TIMEOUT.as_secs()
+                );
+                return Err(unreachable(op, text));
+            }
+        };
         match tokio::time::timeout(timeout, collect(&mut connection, sql)).await {
             Ok(rows) => rows.map_err(failed),
             Err(_) => {
@@ -276,12 +270,7 @@ impl StarRocksClient {
 
 impl fmt::Debug for StarRocksClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses: Vec<&str> = self
-            .inner
-            .endpoints
-            .iter()
-            .map(|e| e.address.as_str())
-            .collect();
+        let addresses: Vec<&str> = self.inner.endpoints.iter().map(|e| e.address.as_str()).collect();
         f.debug_struct("StarRocksClient")
             .field("endpoints", &addresses)
             .finish_non_exhaustive()
@@ -306,8 +295,8 @@ fn connection_options(address: &str, options: &StarRocksOptions) -> BackendResul
         .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
         .filter(|(host, _)| !host.is_empty())
         .ok_or_else(|| invalid(format!("mysqlEndpoints {address:?} is not host:port")))?;
-    let constraints = PoolConstraints::new(0, CONNECTIONS)
-        .ok_or_else(|| invalid("connection pool bounds"))?;
+    let constraints =
+        PoolConstraints::new(0, CONNECTIONS).ok_or_else(|| invalid("connection pool bounds"))?;
     let pool = PoolOpts::default()
         .with_constraints(constraints)
         .with_inactive_connection_ttl(Duration::from_secs(60));

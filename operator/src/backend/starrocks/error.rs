@@ -8,15 +8,11 @@ pub(super) fn backend_error(operation: &str, error: &Error, redactor: &Redactor)
     let (class, text) = match error {
         Error::Server(server) => (class_of(server), server.message.clone()),
         Error::Io(io) => (ErrorClass::Unreachable, io.to_string()),
-        Error::Driver(DriverError::ConnectionClosed | DriverError::PoolDisconnected) => (
-            ErrorClass::Unreachable,
-            "the connection was closed".to_owned(),
-        ),
+        Error::Driver(DriverError::ConnectionClosed | DriverError::PoolDisconnected) => {
+            (ErrorClass::Unreachable, "the connection was closed".to_owned())
+        }
         Error::Driver(driver) => (ErrorClass::Transient, driver.to_string()),
-        Error::Url(_) => (
-            ErrorClass::Invalid,
-            "the endpoint is not host:port".to_owned(),
-        ),
+        Error::Url(_) => (ErrorClass::Invalid, "the endpoint is not host:port".to_owned()),
         Error::Other(_) => (ErrorClass::Transient, error.to_string()),
     };
     BackendError::new(Backend::StarRocks, class, operation, redactor.redact(&text))
@@ -37,11 +33,7 @@ fn class_of(error: &ServerError) -> ErrorClass {
 fn by_text(message: &str) -> ErrorClass {
     let lower = message.to_ascii_lowercase();
     let has = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
-    if has(&[
-        "access denied for user",
-        "authentication failed",
-    ]) && !has(&["you need"])
-    {
+    if has(&["access denied for user", "authentication failed"]) && !has(&["you need"]) {
         ErrorClass::AuthenticationFailed
     } else if has(&["access denied", "you need"]) {
         ErrorClass::NotAuthorized
@@ -94,10 +86,7 @@ mod tests {
             ErrorClass::NotAuthorized
         );
         assert_eq!(
-            class(
-                1064,
-                "A schema change operation is in progress on the table t"
-            ),
+            class(1064, "A schema change operation is in progress on the table t"),
             ErrorClass::Transient
         );
         assert_eq!(class(1050, "Table 't' already exists"), ErrorClass::Conflict);

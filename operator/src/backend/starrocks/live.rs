@@ -44,9 +44,7 @@ pub struct LiveTable {
 impl LiveTable {
     /// Column names are case-insensitive in StarRocks.
     pub fn column(&self, name: &str) -> Option<&LiveColumn> {
-        self.columns
-            .iter()
-            .find(|c| c.name.eq_ignore_ascii_case(name))
+        self.columns.iter().find(|c| c.name.eq_ignore_ascii_case(name))
     }
 
     /// Whether ADD COLUMN is metadata only; `None` when the server does not say.
@@ -67,8 +65,7 @@ pub(super) fn name_list(text: &str) -> Vec<String> {
 
 /// The JSON object of `tables_config.PROPERTIES`; an unreadable one is no statement about any property.
 pub(super) fn properties(text: &str) -> BTreeMap<String, String> {
-    let object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(text).unwrap_or_default();
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
     let value = |v: serde_json::Value| match v {
         serde_json::Value::String(s) => s,
         other => other.to_string(),

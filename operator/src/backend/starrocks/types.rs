@@ -8,9 +8,7 @@ pub fn column_type(text: &str) -> Option<ColumnType> {
     let lower = text.trim().to_ascii_lowercase();
     if let Some(inner) = lower.strip_prefix("array<") {
         let element = column_type(inner.strip_suffix('>')?)?;
-        return element
-            .is_scalar()
-            .then(|| ColumnType::Array(Box::new(element)));
+        return element.is_scalar().then(|| ColumnType::Array(Box::new(element)));
     }
     let (base, unsigned) = match lower.strip_suffix(" unsigned") {
         Some(base) => (base.trim(), true),
@@ -34,11 +32,7 @@ pub fn column_type(text: &str) -> Option<ColumnType> {
         ("json", None, false) => Some(ColumnType::Json),
         ("string", None, false) => Some(ColumnType::Varchar(STRING_LEN)),
         ("varchar", Some(length), false) => length.trim().parse().ok().map(ColumnType::Varchar),
-        (
-            "decimal" | "decimalv2" | "decimal32" | "decimal64" | "decimal128",
-            Some(args),
-            false,
-        ) => {
+        ("decimal" | "decimalv2" | "decimal32" | "decimal64" | "decimal128", Some(args), false) => {
             let (precision, scale) = args.split_once(',')?;
             Some(ColumnType::Decimal {
                 precision: precision.trim().parse().ok()?,
@@ -110,10 +104,7 @@ mod tests {
                 scale: 9
             })
         );
-        assert_eq!(
-            column_type("largeint(40)"),
-            Some(ColumnType::LargeInt)
-        );
+        assert_eq!(column_type("largeint(40)"), Some(ColumnType::LargeInt));
         for text in [
             "char(8)",
             "struct<a int>",

@@ -15,7 +15,5 @@ pub mod version;
 
 pub use check::{Rule, Violation, check, check_syntax};
 pub use plan::{Adoption, DdlAction, Difference, Plan, Refusal, plan};
-pub use statement::{
-    ColumnDef, CreateTable, HashDistribution, PartitionBy, Statement, TableName,
-};
+pub use statement::{ColumnDef, CreateTable, HashDistribution, PartitionBy, Statement, TableName};
 pub use version::Version;

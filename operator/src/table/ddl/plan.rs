@@ -91,7 +91,9 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// Not a primary-key table.
-    Model { live: String },
+    Model {
+        live: String,
+    },
     PrimaryKey {
         wanted: Vec<String>,
         live: Vec<String>,
@@ -100,7 +102,10 @@ pub enum Difference {
         wanted: Vec<String>,
         live: Vec<String>,
     },
-    Buckets { wanted: u32, live: u32 },
+    Buckets {
+        wanted: u32,
+        live: u32,
+    },
     Partition {
         wanted: Vec<String>,
         live: Vec<String>,
@@ -110,21 +115,37 @@ pub enum Difference {
         live: Vec<String>,
     },
     /// Missing, and ADD COLUMN cannot give it: NOT NULL, or a key column.
-    MissingColumn { name: String, why: &'static str },
+    MissingColumn {
+        name: String,
+        why: &'static str,
+    },
     /// Missing, and adding it would rewrite the table: fast schema evolution is off.
-    SlowColumns { names: Vec<String> },
+    SlowColumns {
+        names: Vec<String>,
+    },
     /// Not declared. Never dropped.
-    ExtraColumn { name: String, blocks_loads: bool },
+    ExtraColumn {
+        name: String,
+        blocks_loads: bool,
+    },
     Type {
         name: String,
         wanted: ColumnType,
         live: String,
     },
-    Nullability { name: String, wanted_nullable: bool },
+    Nullability {
+        name: String,
+        wanted_nullable: bool,
+    },
     /// The server computes it.
-    Generated { name: String },
+    Generated {
+        name: String,
+    },
     /// Same name in another case; StarRocks takes them for the same column.
-    Spelling { wanted: String, live: String },
+    Spelling {
+        wanted: String,
+        live: String,
+    },
 }
 
 impl Difference {
@@ -133,8 +154,7 @@ impl Difference {
         match self {
             Self::ExtraColumn { blocks_loads, .. } => !blocks_loads,
             Self::Type { wanted, live, .. } => {
-                crate::backend::starrocks::types::column_type(live)
-                    .is_some_and(|live| holds(&live, wanted))
+                crate::backend::starrocks::types::column_type(live).is_some_and(|live| holds(&live, wanted))
             }
             Self::Buckets { .. } | Self::SortKey { .. } => true,
             // More is allowed than asked for.
@@ -168,20 +188,32 @@ impl fmt::Display for Difference {
                 "columns {} are missing; fast_schema_evolution is off, adding them would rewrite the table",
                 list(names)
             ),
-            Self::ExtraColumn { name, blocks_loads: false } => {
+            Self::ExtraColumn {
+                name,
+                blocks_loads: false,
+            } => {
                 write!(f, "column {name} is not declared")
             }
-            Self::ExtraColumn { name, blocks_loads: true } => write!(
+            Self::ExtraColumn {
+                name,
+                blocks_loads: true,
+            } => write!(
                 f,
                 "column {name} is not declared, is NOT NULL and has no default: loads fail"
             ),
             Self::Type { name, wanted, live } => {
                 write!(f, "column {name} is {live}, not {wanted}")
             }
-            Self::Nullability { name, wanted_nullable: true } => {
+            Self::Nullability {
+                name,
+                wanted_nullable: true,
+            } => {
                 write!(f, "column {name} is NOT NULL, not nullable")
             }
-            Self::Nullability { name, wanted_nullable: false } => {
+            Self::Nullability {
+                name,
+                wanted_nullable: false,
+            } => {
                 write!(f, "column {name} is nullable, not NOT NULL")
             }
             Self::Generated { name } => write!(f, "column {name} is computed by the server"),
@@ -258,7 +290,10 @@ fn adopt(input: &PlanInput<'_>, live: &LiveTable, plan: &mut Plan) -> Result<(),
         adoption: input.adoption,
         why,
     };
-    let text = || plan.difference_text().unwrap_or_else(|| "columns are missing".into());
+    let text = || {
+        plan.difference_text()
+            .unwrap_or_else(|| "columns are missing".into())
+    };
     match input.adoption {
         Adoption::Never => return Err(refuse("remove it, or choose another name".into())),
         Adoption::IfIdentical if !plan.is_in_sync() => return Err(refuse(text())),
@@ -315,10 +350,7 @@ fn compare(desired: &CreateTable, live: &LiveTable) -> Plan {
             });
         }
     }
-    Plan {
-        actions,
-        differences,
-    }
+    Plan { actions, differences }
 }
 
 /// Everything but the columns. What the server does not report (an empty model, key or distribution) is not judged.
@@ -345,7 +377,11 @@ fn shape(desired: &CreateTable, live: &LiveTable) -> Vec<Difference> {
             live: live.distribute_key.clone(),
         });
     }
-    if let Some(wanted) = desired.distribute_by.buckets.filter(|b| live.buckets != 0 && *b != live.buckets) {
+    if let Some(wanted) = desired
+        .distribute_by
+        .buckets
+        .filter(|b| live.buckets != 0 && *b != live.buckets)
+    {
         found.push(Difference::Buckets {
             wanted,
             live: live.buckets,
@@ -430,8 +466,14 @@ fn holds(live: &ColumnType, wanted: &ColumnType) -> bool {
         (T::Varchar(have), T::Varchar(want)) => have >= want,
         (T::Double, T::Float) => true,
         (
-            T::Decimal { precision: p, scale: s },
-            T::Decimal { precision: wp, scale: ws },
+            T::Decimal {
+                precision: p,
+                scale: s,
+            },
+            T::Decimal {
+                precision: wp,
+                scale: ws,
+            },
         ) => s >= ws && p - s >= wp - ws,
         (a, b) => matches!((width(a), width(b)), (Some(a), Some(b)) if a >= b),
     }

@@ -48,9 +48,7 @@ fn created(create: &CreateTable) -> LiveTable {
             .iter()
             .map(|c| LiveColumn {
                 name: c.name.clone(),
-                type_text: crate::backend::starrocks::types::information_schema_type(
-                    &c.column_type,
-                ),
+                type_text: crate::backend::starrocks::types::information_schema_type(&c.column_type),
                 column_type: Some(c.column_type.clone()),
                 nullable: c.nullable,
                 default: None,
@@ -93,7 +91,8 @@ fn what_was_created_needs_nothing() {
 #[test]
 fn missing_value_columns_are_added_in_one_statement() {
     let mut live = created(&desired());
-    live.columns.retain(|c| c.nullable && c.name == "_extra" || !c.nullable);
+    live.columns
+        .retain(|c| c.nullable && c.name == "_extra" || !c.nullable);
     let plan = planned(Some(&live), Adoption::Never).expect("plan");
     assert_eq!(
         plan.actions[0].to_string(),
@@ -101,7 +100,8 @@ fn missing_value_columns_are_added_in_one_statement() {
     );
     assert_eq!(plan.differences, []);
 
-    live.properties.insert("fast_schema_evolution".into(), "false".into());
+    live.properties
+        .insert("fast_schema_evolution".into(), "false".into());
     let slow = planned(Some(&live), Adoption::Never).expect("plan");
     assert_eq!(slow.actions, []);
     assert!(matches!(slow.differences[0], Difference::SlowColumns { .. }));

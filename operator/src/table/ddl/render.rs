@@ -136,11 +136,7 @@ impl Display for CreateTable {
             None => {}
         }
         // Always said: from 4.1 on a shared-data cluster would distribute by range without it.
-        write!(
-            f,
-            "DISTRIBUTED BY HASH({})",
-            List(&self.distribute_by.columns)
-        )?;
+        write!(f, "DISTRIBUTED BY HASH({})", List(&self.distribute_by.columns))?;
         if let Some(buckets) = self.distribute_by.buckets {
             write!(f, " BUCKETS {buckets}")?;
         }

@@ -98,8 +98,7 @@ impl TimeUnit {
             Self::Quarter,
             Self::Year,
         ];
-        all.into_iter()
-            .find(|u| u.as_str().eq_ignore_ascii_case(text))
+        all.into_iter().find(|u| u.as_str().eq_ignore_ascii_case(text))
     }
 }
 
@@ -113,7 +112,9 @@ impl PartitionBy {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("partitionBy {0:?}: write date_trunc('<hour|day|week|month|quarter|year>', column) or a list of columns")]
+#[error(
+    "partitionBy {0:?}: write date_trunc('<hour|day|week|month|quarter|year>', column) or a list of columns"
+)]
 pub struct PartitionByError(String);
 
 impl FromStr for PartitionBy {
@@ -125,8 +126,14 @@ impl FromStr for PartitionBy {
         let error = || PartitionByError(text.chars().take(80).collect());
         let all = tokens(text).map_err(|_| error())?;
         let kinds: Vec<&Token> = all.iter().map(|t| &t.token).collect();
-        if let [Token::Word(f), Token::Sym("("), Token::Str(unit), Token::Sym(","), column, Token::Sym(")")] =
-            kinds.as_slice()
+        if let [
+            Token::Word(f),
+            Token::Sym("("),
+            Token::Str(unit),
+            Token::Sym(","),
+            column,
+            Token::Sym(")"),
+        ] = kinds.as_slice()
             && f.eq_ignore_ascii_case("date_trunc")
         {
             let unit = TimeUnit::parse(unit).ok_or_else(error)?;
@@ -145,9 +152,7 @@ impl FromStr for PartitionBy {
             })
             .collect();
         match columns {
-            Some(columns) if !columns.is_empty() && inner.len() % 2 == 1 => {
-                Ok(Self::Columns(columns))
-            }
+            Some(columns) if !columns.is_empty() && inner.len() % 2 == 1 => Ok(Self::Columns(columns)),
             _ => Err(error()),
         }
     }
@@ -251,15 +256,9 @@ mod tests {
         );
         assert_eq!(
             "(tenant, `created_on`)".parse(),
-            Ok(PartitionBy::Columns(vec![
-                "tenant".into(),
-                "created_on".into()
-            ]))
+            Ok(PartitionBy::Columns(vec!["tenant".into(), "created_on".into()]))
         );
-        assert_eq!(
-            "tenant".parse(),
-            Ok(PartitionBy::Columns(vec!["tenant".into()]))
-        );
+        assert_eq!("tenant".parse(), Ok(PartitionBy::Columns(vec!["tenant".into()])));
         for text in [
             "",
             "a,",

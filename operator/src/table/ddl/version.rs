@@ -152,9 +152,7 @@ impl Feature {
                 backport: None,
             },
             Self::RenameColumnWorks => since_release(3, 3, 2),
-            Self::ModifyColumnComment | Self::DropPartitionsWhere | Self::ViewSecurity => {
-                since(3, 4, 0)
-            }
+            Self::ModifyColumnComment | Self::DropPartitionsWhere | Self::ViewSecurity => since(3, 4, 0),
             Self::CatalogIfExists | Self::NgramBloomFilterIndex | Self::Warehouse => since(3, 3, 0),
             Self::FastSchemaEvolutionDefault => since(3, 3, 0),
             Self::RetentionCondition => since(3, 5, 0),
