@@ -1,0 +1,227 @@
+//! What every reconciler shares: the API server, the caches of watched objects, the clients of external systems, and the little
+//! that is kept in memory (nothing a restart could not rebuild).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PartialObjectMeta;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use tributary_crds::reference::ObjectRef as Reference;
+use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
+
+use crate::args::Args;
+use crate::backends::BackendPool;
+use crate::error;
+use crate::kubernetes::{Kubernetes, Namespaced};
+use crate::pipeline::memory::Memory;
+use crate::server::Watchdog;
+use crate::telemetry::{ApiWrite, Kind, Metrics};
+
+pub struct Context {
+    pub kubernetes: Kubernetes,
+    pub metrics: Metrics,
+    pub watchdog: Arc<Watchdog>,
+    pub stores: Stores,
+    pub backends: BackendPool,
+    pub attempts: Attempts,
+    pub memory: Memory,
+    pub relay_image: String,
+    pub resync: std::time::Duration,
+    recorders: Recorders,
+}
+
+/// One recorder per kind: `kubectl describe` shows which controller spoke.
+struct Recorders {
+    platform: Recorder,
+    pipeline: Recorder,
+    table: Recorder,
+}
+
+impl Context {
+    pub fn new(
+        kubernetes: Kubernetes,
+        metrics: Metrics,
+        watchdog: Arc<Watchdog>,
+        stores: Stores,
+        args: &Args,
+    ) -> Self {
+        let instance = std::env::var("POD_NAME").ok();
+        let recorder = |controller: &str| {
+            let reporter = Reporter {
+                controller: controller.to_owned(),
+                instance: instance.clone(),
+            };
+            Recorder::new(kubernetes.client(), reporter)
+        };
+        Self {
+            recorders: Recorders {
+                platform: recorder("tributary.dev/platform"),
+                pipeline: recorder("tributary.dev/pipeline"),
+                table: recorder("tributary.dev/table"),
+            },
+            kubernetes,
+            metrics,
+            watchdog,
+            stores,
+            backends: BackendPool::default(),
+            attempts: Attempts::default(),
+            memory: Memory::default(),
+            relay_image: args.relay_image.clone(),
+            resync: args.resync(),
+        }
+    }
+
+    /// Tells people about a transition. Never an error: nothing may depend on events (a terminating namespace refuses them).
+    pub async fn tell<K>(&self, kind: Kind, about: &K, severity: EventType, reason: &str, note: &str)
+    where
+        K: Namespaced,
+    {
+        let recorder = match kind {
+            Kind::DataPlatform => &self.recorders.platform,
+            Kind::TenantPipeline => &self.recorders.pipeline,
+            Kind::StarRocksTable => &self.recorders.table,
+        };
+        let event = Event {
+            type_: severity,
+            reason: reason.to_owned(),
+            note: Some(note.to_owned()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let reference = about.object_ref(&());
+        let publish = recorder.publish(&event, &reference);
+        match tokio::time::timeout(crate::kubernetes::CALL_TIMEOUT, publish).await {
+            Ok(Ok(())) => self.metrics.wrote(ApiWrite::Event),
+            Ok(Err(error)) => tracing::debug!(%error, reason, "event not published"),
+            Err(_) => tracing::debug!(reason, "event not published in time"),
+        }
+    }
+}
+
+/// Caches of the watched kinds. Secrets and ConfigMaps are not among them: they are read on demand.
+#[derive(Clone)]
+pub struct Stores {
+    pub platforms: Store<DataPlatform>,
+    pub pipelines: Store<TenantPipeline>,
+    pub tables: Store<StarRocksTable>,
+    /// Labels decide who may use a platform and which tenant a namespace may claim.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+}
+
+impl Stores {
+    pub fn platform(&self, reference: Option<&Reference>, own: &str) -> Option<Arc<DataPlatform>> {
+        let reference = reference?;
+        let key = ObjectRef::new(&reference.name).within(reference.namespace_or(own));
+        self.platforms.get(&key)
+    }
+
+    pub fn table(&self, reference: &Reference, own: &str) -> Option<Arc<StarRocksTable>> {
+        let key = ObjectRef::new(&reference.name).within(reference.namespace_or(own));
+        self.tables.get(&key)
+    }
+
+    pub fn namespace(&self, name: &str) -> Option<Arc<PartialObjectMeta<Namespace>>> {
+        self.namespaces.get(&ObjectRef::new(name))
+    }
+
+    /// Pipelines whose turn comes when `platform` changes.
+    pub fn pipelines_on(&self, platform: &DataPlatform) -> Vec<ObjectRef<TenantPipeline>> {
+        let names = |p: &TenantPipeline| {
+            refers_to(
+                p.spec.platform_ref.as_ref(),
+                &p.namespace().unwrap_or_default(),
+                platform,
+            )
+        };
+        references(&self.pipelines, names)
+    }
+
+    pub fn tables_on(&self, platform: &DataPlatform) -> Vec<ObjectRef<StarRocksTable>> {
+        let names = |t: &StarRocksTable| {
+            refers_to(
+                t.spec.platform_ref.as_ref(),
+                &t.namespace().unwrap_or_default(),
+                platform,
+            )
+        };
+        references(&self.tables, names)
+    }
+
+    /// Pipelines that own `table` or refer to it.
+    pub fn pipelines_of(&self, table: &StarRocksTable) -> Vec<ObjectRef<TenantPipeline>> {
+        let namespace = table.namespace().unwrap_or_default();
+        let owner = crate::pipeline::owner_of(table);
+        references(&self.pipelines, |p| {
+            let own = p.namespace().unwrap_or_default();
+            let owns = own == namespace && owner.as_deref() == Some(p.name_any().as_str());
+            owns || crate::pipeline::table_refs(p).any(|r| refers_to(Some(r), &own, table))
+        })
+    }
+}
+
+/// Whether a reference in namespace `own` means `target`.
+pub fn refers_to<K: Resource>(reference: Option<&Reference>, own: &str, target: &K) -> bool {
+    let meta = target.meta();
+    reference.is_some_and(|r| {
+        meta.name.as_deref() == Some(&r.name) && meta.namespace.as_deref() == Some(r.namespace_or(own))
+    })
+}
+
+fn references<K>(store: &Store<K>, wanted: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    store
+        .state()
+        .iter()
+        .filter(|o| wanted(o))
+        .map(|o| ObjectRef::from_obj(o.as_ref()))
+        .collect()
+}
+
+/// Failed tries in a row, per object.
+#[derive(Default)]
+pub struct Attempts(Mutex<HashMap<(Kind, String, String), u32>>);
+
+impl Attempts {
+    /// Counts a failure; answers how many there were before it.
+    pub fn failed(&self, kind: Kind, namespace: &str, name: &str) -> u32 {
+        let mut attempts = lock(&self.0);
+        let count = attempts
+            .entry((kind, namespace.to_owned(), name.to_owned()))
+            .or_default();
+        *count = count.saturating_add(1);
+        *count - 1
+    }
+
+    pub fn succeeded(&self, kind: Kind, namespace: &str, name: &str) {
+        lock(&self.0).remove(&(kind, namespace.to_owned(), name.to_owned()));
+    }
+}
+
+/// Locks a map whose every update is one operation: a panic elsewhere leaves it valid.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The wait after a reconcile that found nothing to do.
+pub fn steady(context: &Context) -> kube::runtime::controller::Action {
+    error::requeue(context.resync)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_count_up_and_start_over() {
+        let attempts = Attempts::default();
+        assert_eq!(attempts.failed(Kind::DataPlatform, "a", "b"), 0);
+        assert_eq!(attempts.failed(Kind::DataPlatform, "a", "b"), 1);
+        attempts.succeeded(Kind::DataPlatform, "a", "b");
+        assert_eq!(attempts.failed(Kind::DataPlatform, "a", "b"), 0);
+    }
+}

@@ -1,0 +1,226 @@
+//! Carries out a plan's actions, in order. What fails is reported by layer; the rest goes on where it does not depend on it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt;
+use tributary_crds::StarRocksTable;
+use tributary_crds::names::Owner;
+use tributary_crds::platform::Mirrored;
+use tributary_crds::relay::digest_of;
+
+use super::ledger::Ledger;
+use super::memory::PipelineMemory;
+use super::observe::RELAY_COMPONENT;
+use super::plan::{Action, Plan};
+use super::validate::Accepted;
+use crate::backend::connect::{ConnectClient, ConnectorConfig};
+use crate::backend::{BackendError, BackendResult};
+use crate::context::Context;
+use crate::error::Error;
+use crate::kubernetes::{FIELD_MANAGER, metadata};
+
+/// Which part of a pipeline an action belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    Ledger,
+    Topics,
+    Tables,
+    Relay,
+    Connector,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    #[error(transparent)]
+    Kubernetes(#[from] Error),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+#[derive(Debug)]
+pub struct Failure {
+    pub layer: Layer,
+    pub cause: Cause,
+}
+
+fn layer(action: &Action) -> Layer {
+    match action {
+        Action::RecordLedger(_) => Layer::Ledger,
+        Action::CreateTopic(_) => Layer::Topics,
+        Action::ApplyTable(_) | Action::DeleteTable(_) => Layer::Tables,
+        Action::ApplyConfigMap(_) | Action::DeleteConfigMap(_) | Action::ApplyRelay(_) => Layer::Relay,
+        Action::MirrorCredential
+        | Action::CreateConnector(_)
+        | Action::ConfigureConnector(_)
+        | Action::StartConnector
+        | Action::RestartFailedTasks
+        | Action::RestartConnector => Layer::Connector,
+    }
+}
+
+pub async fn apply(
+    plan: &Plan,
+    accepted: &Accepted,
+    context: &Context,
+    memory: &mut PipelineMemory,
+) -> Vec<Failure> {
+    let mut failures: Vec<Failure> = Vec::new();
+    for action in &plan.actions {
+        let layer = layer(action);
+        // Nothing is done in the name of a generation that could not be recorded, nor after a failure of the same layer.
+        if failures
+            .iter()
+            .any(|f| f.layer == layer || f.layer == Layer::Ledger)
+        {
+            continue;
+        }
+        tracing::info!(%action, "applying");
+        if let Err(cause) = carry_out(action, accepted, context, memory).await {
+            tracing::warn!(%action, %cause, "not applied");
+            failures.push(Failure { layer, cause });
+        }
+    }
+    failures
+}
+
+async fn carry_out(
+    action: &Action,
+    accepted: &Accepted,
+    context: &Context,
+    memory: &mut PipelineMemory,
+) -> Result<(), Cause> {
+    let kubernetes = &context.kubernetes;
+    let platform_namespace = accepted.platform.namespace().unwrap_or_default();
+    let owner = &accepted.effective.owner;
+    let connector = Connector { accepted, context };
+    match action {
+        Action::RecordLedger(ledger) => record(ledger, accepted, context, &platform_namespace).await?,
+        Action::CreateTopic(topic) => {
+            context
+                .backends
+                .kafka(&accepted.platform)?
+                .create_topic(topic)
+                .await?;
+        }
+        Action::ApplyTable(table) => kubernetes.apply(table.as_ref(), FIELD_MANAGER).await?,
+        Action::DeleteTable(name) => {
+            kubernetes
+                .delete::<StarRocksTable>(&owner.namespace, name)
+                .await?
+        }
+        Action::MirrorCredential => {
+            mirror(owner, &accepted.mirrored, Some(&accepted.connection_uri), context).await?
+        }
+        Action::ApplyConfigMap(map) => kubernetes.apply(map.as_ref(), FIELD_MANAGER).await?,
+        Action::DeleteConfigMap(name) => kubernetes.delete::<ConfigMap>(&platform_namespace, name).await?,
+        Action::ApplyRelay(relay) => kubernetes.apply(relay.as_ref(), FIELD_MANAGER).await?,
+        Action::CreateConnector(config) => {
+            if connector.validate(config, memory).await? {
+                connector
+                    .client()?
+                    .create_stopped(&owner.connector(), config)
+                    .await?;
+            }
+        }
+        Action::ConfigureConnector(config) => {
+            if connector.validate(config, memory).await? {
+                connector.client()?.put_config(&owner.connector(), config).await?;
+            }
+        }
+        Action::StartConnector => connector.client()?.resume(&owner.connector()).await?,
+        Action::RestartFailedTasks => connector.client()?.restart_failed(&owner.connector()).await?,
+        Action::RestartConnector => connector.client()?.restart(&owner.connector()).await?,
+    }
+    Ok(())
+}
+
+async fn record(
+    ledger: &Ledger,
+    accepted: &Accepted,
+    context: &Context,
+    namespace: &str,
+) -> Result<(), Error> {
+    let effective = &accepted.effective;
+    let labels = effective
+        .owner
+        .labels(&effective.platform.name, &effective.tenant, RELAY_COMPONENT);
+    let map = ledger
+        .config_map(&effective.owner, namespace, labels)
+        .map_err(|e| Error::serialise("ledger".to_owned(), e))?;
+    context.kubernetes.apply(&map, FIELD_MANAGER).await
+}
+
+/// Writes this pipeline's key into the mirrored Secret, or takes it away. One field manager per pipeline: what others wrote
+/// there stays theirs.
+pub async fn mirror(
+    owner: &Owner,
+    mirrored: &Mirrored,
+    uri: Option<&str>,
+    context: &Context,
+) -> Result<(), Error> {
+    let data: BTreeMap<String, ByteString> = uri
+        .map(|uri| (owner.mirrored_key("uri"), ByteString(uri.as_bytes().to_vec())))
+        .into_iter()
+        .collect();
+    let secret = Secret {
+        metadata: kube::core::ObjectMeta {
+            labels: None,
+            ..metadata(&mirrored.namespace, &mirrored.secret_ref.name, BTreeMap::new())
+        },
+        data: (!data.is_empty()).then_some(data),
+        ..Secret::default()
+    };
+    context
+        .kubernetes
+        .apply_keys(&secret, &mirror_manager(owner))
+        .await
+}
+
+/// At most 128 bytes, and unique per pipeline.
+fn mirror_manager(owner: &Owner) -> String {
+    format!("{FIELD_MANAGER}/{}", owner.relay_base())
+}
+
+struct Connector<'a> {
+    accepted: &'a Accepted,
+    context: &'a Context,
+}
+
+impl Connector<'_> {
+    /// What the connection string holds is masked in everything Connect says.
+    fn client(&self) -> BackendResult<ConnectClient> {
+        let client = self.context.backends.connect(&self.accepted.platform)?;
+        Ok(client.redacting([self.accepted.connection_uri.clone()]))
+    }
+
+    /// Whether Connect would take the configuration. A real connection to the source is opened through the config provider,
+    /// so success also proves that the mirrored Secret has reached Connect's pods.
+    async fn validate(
+        &self,
+        config: &ConnectorConfig,
+        memory: &mut PipelineMemory,
+    ) -> Result<bool, BackendError> {
+        let name = self.accepted.effective.owner.connector();
+        let now = Instant::now();
+        let refused = match self.client()?.validate(&name, config).await {
+            Ok(validation) => validation
+                .message()
+                .map(|m| (m, validation.only_connection_failed())),
+            // An error about the configuration itself; with a file that is not there yet, Connect answers so too.
+            Err(error) if !error.is_retryable() => Some((error.to_string(), false)),
+            Err(error) => return Err(error),
+        };
+        let Some((message, source_unreachable)) = refused else {
+            memory.connector.refused = None;
+            return Ok(true);
+        };
+        tracing::info!(message, "Connect refuses the configuration");
+        memory
+            .connector
+            .refuse(digest_of(config), message, source_unreachable, now);
+        Ok(false)
+    }
+}

@@ -1,0 +1,139 @@
+//! Everything a pipeline refers to, read in one place: its platform, its namespace's labels, the source's Secret, the tables it
+//! writes to but does not own, and its siblings' claims.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
+
+use crate::context::{Context, Stores};
+use crate::error::Error;
+
+/// What a pipeline refers to, as it is now. `None` means absent; whether it may be used is `validate`'s business.
+pub struct Referenced {
+    pub namespace_labels: Option<BTreeMap<String, String>>,
+    pub platform: Option<Arc<DataPlatform>>,
+    pub connection: Connection,
+    /// By `namespace/name`.
+    pub tables: BTreeMap<String, ReferencedTable>,
+    /// Other pipelines on the same platform.
+    pub siblings: Vec<Claim>,
+    /// The relay's image, unless the platform names one.
+    pub relay_image: String,
+}
+
+/// A StarRocksTable that is named by `tableRef`.
+pub struct ReferencedTable {
+    pub table: Arc<StarRocksTable>,
+}
+
+/// The connection string's Secret.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Connection {
+    NoSecret,
+    NoKey,
+    NotText,
+    Uri(String),
+}
+
+/// Never prints the connection string.
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoSecret => "NoSecret",
+            Self::NoKey => "NoKey",
+            Self::NotText => "NotText",
+            Self::Uri(_) => "Uri(***)",
+        })
+    }
+}
+
+/// What another pipeline claims. Ordered by age: the older claim wins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    pub created: Option<jiff::Timestamp>,
+    pub namespace: String,
+    pub name: String,
+    pub tenant: String,
+    pub topic_prefix: String,
+}
+
+pub async fn dereference(pipeline: &TenantPipeline, context: &Context) -> Result<Referenced, Error> {
+    let own = pipeline.namespace().unwrap_or_default();
+    let stores = &context.stores;
+    let platform = stores.platform(pipeline.spec.platform_ref.as_ref(), &own);
+    Ok(Referenced {
+        namespace_labels: stores.namespace(&own).map(|n| n.labels().clone()),
+        connection: connection(pipeline, &own, context).await?,
+        tables: tables(pipeline, &own, stores),
+        siblings: siblings(pipeline, stores),
+        relay_image: context.relay_image.clone(),
+        platform,
+    })
+}
+
+async fn connection(pipeline: &TenantPipeline, own: &str, context: &Context) -> Result<Connection, Error> {
+    let mongodb = pipeline.spec.source.mongodb.as_ref();
+    let Some(reference) = mongodb.and_then(|m| m.connection_secret_ref.as_ref()) else {
+        return Ok(Connection::NoSecret);
+    };
+    let secret: Option<Secret> = context.kubernetes.get(own, &reference.name).await?;
+    let Some(secret) = secret else {
+        return Ok(Connection::NoSecret);
+    };
+    let Some(value) = secret.data.as_ref().and_then(|d| d.get(&reference.key)) else {
+        return Ok(Connection::NoKey);
+    };
+    Ok(match String::from_utf8(value.0.clone()) {
+        // A trailing newline is what `echo … | base64` leaves behind.
+        Ok(text) => Connection::Uri(text.trim().to_owned()),
+        Err(_) => Connection::NotText,
+    })
+}
+
+fn tables(pipeline: &TenantPipeline, own: &str, stores: &Stores) -> BTreeMap<String, ReferencedTable> {
+    super::table_refs(pipeline)
+        .filter_map(|reference| {
+            let table = stores.table(reference, own)?;
+            let key = tributary_crds::names::qualified(reference, own);
+            Some((key, ReferencedTable { table }))
+        })
+        .collect()
+}
+
+fn siblings(pipeline: &TenantPipeline, stores: &Stores) -> Vec<Claim> {
+    let Some(platform) = claimed_platform(pipeline) else {
+        return Vec::new();
+    };
+    stores
+        .pipelines
+        .state()
+        .iter()
+        .filter(|other| other.metadata.uid != pipeline.metadata.uid)
+        .filter(|other| claimed_platform(other).as_ref() == Some(&platform))
+        .map(|other| claim(other))
+        .collect()
+}
+
+fn claimed_platform(pipeline: &TenantPipeline) -> Option<String> {
+    let own = pipeline.namespace().unwrap_or_default();
+    let reference = pipeline.spec.platform_ref.as_ref()?;
+    Some(tributary_crds::names::qualified(reference, &own))
+}
+
+/// What this pipeline claims.
+pub fn claim(pipeline: &TenantPipeline) -> Claim {
+    let mongodb = pipeline.spec.source.mongodb.as_ref();
+    let tenant = pipeline.spec.tenant.clone();
+    Claim {
+        created: pipeline.metadata.creation_timestamp.as_ref().map(|t| t.0),
+        namespace: pipeline.namespace().unwrap_or_default(),
+        name: pipeline.name_any(),
+        topic_prefix: mongodb
+            .and_then(|m| m.topic_prefix.clone())
+            .unwrap_or_else(|| tenant.clone()),
+        tenant,
+    }
+}

@@ -1,0 +1,87 @@
+//! `TenantPipeline`: topics → tables → mirrored credential → relay → connector, and back in reverse.
+
+pub mod apply;
+pub mod conditions;
+pub mod dereference;
+pub mod freshness;
+pub mod ledger;
+pub mod memory;
+pub mod observe;
+pub mod plan;
+pub mod port;
+pub mod status;
+pub mod teardown;
+pub mod uri;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use tributary_crds::reference::ObjectRef;
+use tributary_crds::{StarRocksTable, TenantPipeline};
+
+use crate::context::Context;
+use crate::error::{self, Error};
+use crate::publish::publish;
+use crate::telemetry::Kind;
+
+/// After something was done: look at what became of it.
+const PROGRESS: Duration = Duration::from_secs(1);
+/// While it is not ready.
+const NOT_READY: Duration = Duration::from_secs(5);
+/// A ready pipeline is measured this often; measuring writes nothing unless a bucket or a condition changes.
+const STEADY: Duration = Duration::from_secs(15);
+
+pub async fn reconcile(pipeline: Arc<TenantPipeline>, context: Arc<Context>) -> Result<Action, Error> {
+    if pipeline.meta().deletion_timestamp.is_some() {
+        return teardown::reconcile(&pipeline, &context).await;
+    }
+    if crate::is_disabled(pipeline.as_ref()) {
+        return Ok(Action::await_change());
+    }
+    context.kubernetes.add_finalizer(pipeline.as_ref()).await?;
+    let refs = dereference::dereference(&pipeline, &context).await?;
+    let accepted = match validate::validate(&pipeline, &refs) {
+        Ok(accepted) => accepted,
+        Err(refused) => {
+            let next = status::refused(&pipeline, &refused, Timestamp::now());
+            publish(&context, Kind::TenantPipeline, pipeline.as_ref(), pipeline.status.as_ref(), &next).await?;
+            return Ok(error::requeue(NOT_READY));
+        }
+    };
+    let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
+    let mut memory = context.memory.take(&namespace, &name);
+    let observed = observe::observe(&accepted, &context).await?;
+    let plan = plan::plan(&accepted, &observed, &mut memory);
+    let failures = apply::apply(&plan, &accepted, &context, &mut memory).await;
+    let next = status::status(&pipeline, &accepted, &observed, &plan, &failures, &mut memory, Timestamp::now());
+    context.memory.put(&namespace, &name, memory);
+    publish(&context, Kind::TenantPipeline, pipeline.as_ref(), pipeline.status.as_ref(), &next).await?;
+    let acted = !plan.actions.is_empty() && failures.is_empty();
+    Ok(error::requeue(match (acted, status::is_ready(&next)) {
+        (true, _) => PROGRESS,
+        (false, true) => STEADY,
+        (false, false) => NOT_READY,
+    }))
+}
+
+/// Every `tableRef` of a pipeline.
+pub fn table_refs(pipeline: &TenantPipeline) -> impl Iterator<Item = &ObjectRef> {
+    pipeline
+        .spec
+        .datasets
+        .iter()
+        .filter_map(|d| d.hot.as_ref())
+        .flat_map(|hot| &hot.tables)
+        .filter_map(|t| t.table_ref.as_ref())
+}
+
+/// Name of the pipeline that owns a table, in the table's namespace.
+pub fn owner_of(table: &StarRocksTable) -> Option<String> {
+    let kind = TenantPipeline::kind(&());
+    let owner = table.owner_references().iter().find(|o| o.controller == Some(true) && o.kind == kind)?;
+    Some(owner.name.clone())
+}

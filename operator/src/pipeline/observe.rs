@@ -1,0 +1,268 @@
+//! Everything that exists of a pipeline, read in one place. What a backend does not answer is an observation too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures::future::join;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::ResourceExt;
+use tributary_crds::StarRocksTable;
+use tributary_crds::names::{MANAGED_BY, Owner};
+use tributary_crds::relay::{FORMAT_VERSION, RelayStatus};
+
+use super::ledger::{self, Ledger, LedgerError};
+use super::plan::deployment::{PORT_ANNOTATION, uses_host_network};
+use super::port::POD_PORT;
+use super::validate::Accepted;
+use crate::backend::BackendResult;
+use crate::backend::connect::offsets::{SourceOffset, source_offset};
+use crate::backend::connect::{ConnectorConfig, ConnectorStatus};
+use crate::backend::kafka::TopicState;
+use crate::context::Context;
+use crate::error::Error;
+
+/// Component label of what belongs to a relay.
+pub const RELAY_COMPONENT: &str = "relay";
+pub const RELAY_ORDINAL: u32 = 0;
+
+pub struct Observed {
+    pub topics: BackendResult<BTreeMap<String, TopicState>>,
+    /// StarRocksTables in the pipeline's namespace that it owns, by name.
+    pub children: BTreeMap<String, Arc<StarRocksTable>>,
+    /// Tables in the pipeline's namespace with a wanted name and another owner.
+    pub foreign_children: Vec<String>,
+    pub ledger: Result<Ledger, LedgerError>,
+    /// Everything of this pipeline in the platform's namespace, by name.
+    pub config_maps: BTreeMap<String, ConfigMap>,
+    /// The value under our key in the mirrored Secret.
+    pub mirrored: Result<Option<String>, Error>,
+    pub deployment: Option<Deployment>,
+    pub pods: Vec<Pod>,
+    /// Ports that other relays hold on their nodes' loopback; looked up only when this one needs such a port.
+    pub taken_ports: BTreeSet<u16>,
+    pub relay: RelayAnswer,
+    pub connector: BackendResult<ConnectorSeen>,
+}
+
+/// What the relay's `/status` said.
+#[derive(Debug)]
+pub enum RelayAnswer {
+    /// There is no running pod to ask.
+    NoPod,
+    Unreachable(String),
+    Status(Box<RelayStatus>),
+}
+
+#[derive(Debug, Default)]
+pub struct ConnectorSeen {
+    /// `None`: the connector does not exist.
+    pub config: Option<ConnectorConfig>,
+    pub status: Option<ConnectorStatus>,
+    pub offset: Option<SourceOffset>,
+    /// `None` also when Kafka did not answer.
+    pub heartbeat: Option<SystemTime>,
+}
+
+pub async fn observe(accepted: &Accepted, context: &Context) -> Result<Observed, Error> {
+    let owner = &accepted.effective.owner;
+    let platform_namespace = accepted.platform.namespace().unwrap_or_default();
+    let backends = join(topics(accepted, context), connector(accepted, context));
+    let (kubernetes, (topics, connector)) =
+        join(in_kubernetes(accepted, context, &platform_namespace), backends).await;
+    let Runtime {
+        config_maps,
+        deployment,
+        pods,
+        taken_ports,
+    } = kubernetes?;
+    let (children, foreign_children) = children(accepted, context);
+    let ledger = Ledger::read(owner, config_maps.get(&ledger::name(owner)));
+    let mirrored = mirrored(accepted, context).await;
+    let relay = match address(&pods, deployment.as_ref()) {
+        Some(address) => ask_relay(&address, context).await,
+        None => RelayAnswer::NoPod,
+    };
+    Ok(Observed {
+        topics,
+        children,
+        foreign_children,
+        ledger,
+        config_maps,
+        mirrored,
+        deployment,
+        pods,
+        taken_ports,
+        relay,
+        connector,
+    })
+}
+
+async fn topics(accepted: &Accepted, context: &Context) -> BackendResult<BTreeMap<String, TopicState>> {
+    let names: Vec<String> = accepted.topics.iter().map(|t| t.name.clone()).collect();
+    context
+        .backends
+        .kafka(&accepted.platform)?
+        .describe_topics(&names)
+        .await
+}
+
+async fn connector(accepted: &Accepted, context: &Context) -> BackendResult<ConnectorSeen> {
+    let client = context.backends.connect(&accepted.platform)?;
+    let name = accepted.effective.owner.connector();
+    let Some(config) = client.config(&name).await? else {
+        return Ok(ConnectorSeen::default());
+    };
+    let status = client.status(&name).await?;
+    let prefix = &accepted.effective.source.topic_prefix;
+    let offset = client
+        .offsets(&name)
+        .await?
+        .and_then(|entries| source_offset(&entries, prefix));
+    let heartbeat = match context.backends.kafka(&accepted.platform) {
+        Ok(kafka) => kafka
+            .newest_record_time(&accepted.effective.heartbeat_topic())
+            .await
+            .ok()
+            .flatten(),
+        Err(_) => None,
+    };
+    Ok(ConnectorSeen {
+        config: Some(config),
+        status,
+        offset,
+        heartbeat,
+    })
+}
+
+struct Runtime {
+    config_maps: BTreeMap<String, ConfigMap>,
+    deployment: Option<Deployment>,
+    pods: Vec<Pod>,
+    taken_ports: BTreeSet<u16>,
+}
+
+async fn in_kubernetes(accepted: &Accepted, context: &Context, namespace: &str) -> Result<Runtime, Error> {
+    let owner = &accepted.effective.owner;
+    let kubernetes = &context.kubernetes;
+    let config_maps: Vec<ConfigMap> = kubernetes.list(namespace, &selector(owner)).await?;
+    let name = owner.relay_deployment(RELAY_ORDINAL);
+    let deployment: Option<Deployment> = kubernetes.get(namespace, &name).await?;
+    let pods = match &deployment {
+        Some(_) => kubernetes.list(namespace, &selector(owner)).await?,
+        None => Vec::new(),
+    };
+    let overrides = accepted
+        .platform
+        .spec
+        .relay
+        .as_ref()
+        .and_then(|r| r.pod_overrides.as_ref());
+    let taken_ports = match uses_host_network(overrides) {
+        true => taken_ports(context, namespace, &name).await?,
+        false => BTreeSet::new(),
+    };
+    Ok(Runtime {
+        config_maps: config_maps.into_iter().map(|c| (c.name_any(), c)).collect(),
+        deployment,
+        pods,
+        taken_ports,
+    })
+}
+
+/// Selects everything the operator made for a pipeline outside its namespace.
+pub fn selector(owner: &Owner) -> String {
+    let mut labels: Vec<String> = owner
+        .selector(RELAY_COMPONENT)
+        .into_iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    labels.push(format!("app.kubernetes.io/managed-by={MANAGED_BY}"));
+    labels.join(",")
+}
+
+/// Ports of relays that have the older claim on them: of two that chose the same one at the same moment, one moves.
+async fn taken_ports(context: &Context, namespace: &str, own: &str) -> Result<BTreeSet<u16>, Error> {
+    let labels =
+        format!("app.kubernetes.io/managed-by={MANAGED_BY},app.kubernetes.io/component={RELAY_COMPONENT}");
+    let all: Vec<Deployment> = context.kubernetes.list(namespace, &labels).await?;
+    let age = |d: &Deployment| (d.creation_timestamp().map(|t| t.0), d.name_any());
+    let mine = all.iter().find(|d| d.name_any() == own).map(age);
+    Ok(all
+        .iter()
+        .filter(|d| d.name_any() != own && mine.as_ref().is_none_or(|mine| age(d) < *mine))
+        .filter_map(held_port)
+        .collect())
+}
+
+pub fn held_port(deployment: &Deployment) -> Option<u16> {
+    deployment.annotations().get(PORT_ANNOTATION)?.parse().ok()
+}
+
+fn children(accepted: &Accepted, context: &Context) -> (BTreeMap<String, Arc<StarRocksTable>>, Vec<String>) {
+    let namespace = &accepted.effective.owner.namespace;
+    let uid = accepted.pipeline.metadata.uid.as_deref();
+    let in_namespace = |t: &&Arc<StarRocksTable>| t.namespace().as_deref() == Some(namespace.as_str());
+    let ours = |t: &Arc<StarRocksTable>| t.owner_references().iter().any(|o| Some(o.uid.as_str()) == uid);
+    let tables = context.stores.tables.state();
+    let (mine, others): (Vec<_>, Vec<_>) = tables.iter().filter(in_namespace).cloned().partition(ours);
+    let wanted: BTreeSet<&str> = accepted.effective.own_tables().map(|(name, _)| name).collect();
+    let foreign = others
+        .iter()
+        .map(|t| t.name_any())
+        .filter(|n| wanted.contains(n.as_str()))
+        .collect();
+    (mine.into_iter().map(|t| (t.name_any(), t)).collect(), foreign)
+}
+
+async fn mirrored(accepted: &Accepted, context: &Context) -> Result<Option<String>, Error> {
+    let mirrored = &accepted.mirrored;
+    let secret: Option<Secret> = context
+        .kubernetes
+        .get(&mirrored.namespace, &mirrored.secret_ref.name)
+        .await?;
+    let key = accepted.effective.owner.mirrored_key("uri");
+    let value = secret.and_then(|s| s.data?.remove(&key));
+    Ok(value.map(|v| String::from_utf8_lossy(&v.0).into_owned()))
+}
+
+/// Where the relay answers: on the node's loopback when it has a port there, else at its pod's address.
+fn address(pods: &[Pod], deployment: Option<&Deployment>) -> Option<String> {
+    let running = pods.iter().find(|pod| {
+        pod.metadata.deletion_timestamp.is_none()
+            && pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running")
+    })?;
+    let status = running.status.as_ref()?;
+    if let Some(port) = deployment.and_then(held_port) {
+        return Some(format!("127.0.0.1:{port}"));
+    }
+    let ip = status.pod_ip.as_ref()?;
+    Some(if ip.contains(':') {
+        format!("[{ip}]:{POD_PORT}")
+    } else {
+        format!("{ip}:{POD_PORT}")
+    })
+}
+
+async fn ask_relay(address: &str, context: &Context) -> RelayAnswer {
+    let Some(client) = context.backends.http() else {
+        return RelayAnswer::Unreachable("no HTTP client could be made".to_owned());
+    };
+    let answer = async {
+        let response = client
+            .get(format!("http://{address}/status"))
+            .send()
+            .await?
+            .error_for_status()?;
+        response.json::<RelayStatus>().await
+    };
+    match answer.await {
+        Ok(status) if status.format_version != FORMAT_VERSION => RelayAnswer::Unreachable(format!(
+            "the relay speaks format {} and the operator {FORMAT_VERSION}: its image does not fit",
+            status.format_version
+        )),
+        Ok(status) => RelayAnswer::Status(Box::new(status)),
+        Err(error) => RelayAnswer::Unreachable(error.without_url().to_string()),
+    }
+}

@@ -1,0 +1,292 @@
+//! A pipeline goes: look at what is left, do the next step, look again. It needs nothing but the object's identity, so it works
+//! from any status, for objects that were never accepted, and when the platform is gone.
+
+pub mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::ResourceExt;
+use kube::runtime::controller::Action as Requeue;
+use kube::runtime::events::EventType;
+use tributary_crds::names::{Owner, Ownership};
+use tributary_crds::template::DeletionPolicy;
+use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
+
+use self::plan::{Action, Child, ConnectorRun, Patience, Remains, Seen, Step};
+use super::ledger::{self, Ledger};
+use super::{apply, observe, status};
+use crate::backend::connect::ConnectorState;
+use crate::backend::connect::connector::OWNER_KEY;
+use crate::backend::{BackendError, ErrorClass};
+use crate::context::Context;
+use crate::error::{self, Error};
+use crate::publish::publish;
+use crate::telemetry::Kind;
+
+const PROGRESS: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_secs(3);
+/// In a namespace that goes, nobody may come back to fix a backend: what cannot be reached for this long is left behind.
+const YIELD_AFTER: Duration = Duration::from_secs(600);
+
+/// What a teardown needs to know of a pipeline.
+struct Subject<'a> {
+    pipeline: &'a TenantPipeline,
+    owner: Owner,
+    platform: Option<Arc<DataPlatform>>,
+    /// Where relays run.
+    platform_namespace: String,
+    policy: DeletionPolicy,
+}
+
+pub async fn reconcile(pipeline: &TenantPipeline, context: &Context) -> Result<Requeue, Error> {
+    let subject = subject(pipeline, context);
+    let remains = look(&subject, context).await?;
+    match plan::next(&remains, subject.policy, patience(&subject, context)) {
+        Step::Act(actions) => {
+            for action in &actions {
+                tracing::info!(?action, "teardown");
+                if let Err(failed) = carry_out(action, &subject, context).await {
+                    let message = format!("Deletion waits: {failed}");
+                    return wait(pipeline, context, &message).await;
+                }
+            }
+            Ok(error::requeue(PROGRESS))
+        }
+        Step::Wait(what) => wait(pipeline, context, &format!("Deletion waits: {what}")).await,
+        Step::Release { left_behind } => {
+            if !left_behind.is_empty() {
+                let note = format!("Released without removing {}.", left_behind.join(", "));
+                context.tell(Kind::TenantPipeline, pipeline, EventType::Warning, "Orphaned", &note).await;
+            }
+            context.kubernetes.remove_finalizer(pipeline).await?;
+            drop(context.memory.take(&subject.owner.namespace, &subject.owner.name));
+            Ok(Requeue::await_change())
+        }
+    }
+}
+
+async fn wait(pipeline: &TenantPipeline, context: &Context, message: &str) -> Result<Requeue, Error> {
+    let next = status::deleting(pipeline, message, Timestamp::now());
+    // A terminating namespace may refuse the write; the teardown goes on without it.
+    let written = publish(context, Kind::TenantPipeline, pipeline, pipeline.status.as_ref(), &next).await;
+    if let Err(error) = written {
+        tracing::debug!(%error, "status of a pipeline that goes");
+    }
+    Ok(error::requeue(WAIT))
+}
+
+fn subject<'a>(pipeline: &'a TenantPipeline, context: &Context) -> Subject<'a> {
+    let namespace = pipeline.namespace().unwrap_or_default();
+    let reference = pipeline.spec.platform_ref.as_ref();
+    let platform = context.stores.platform(reference, &namespace);
+    let owner_id = platform.as_ref().map(|p| p.spec.owner_id.clone()).unwrap_or_default();
+    let default_policy =
+        platform.as_ref().and_then(|p| p.spec.defaults.as_ref()).and_then(|d| d.deletion_policy);
+    Subject {
+        platform_namespace: reference.map(|r| r.namespace_or(&namespace).to_owned()).unwrap_or_else(|| namespace.clone()),
+        owner: Owner::new(owner_id, namespace, pipeline.name_any()),
+        policy: pipeline.spec.deletion_policy.or(default_policy).unwrap_or_default(),
+        platform,
+        pipeline,
+    }
+}
+
+fn patience(subject: &Subject<'_>, context: &Context) -> Patience {
+    if subject.platform.is_none() {
+        // Whoever deleted the platform has declared its backends gone.
+        return Patience::Yield;
+    }
+    let namespace_goes = context
+        .stores
+        .namespace(&subject.owner.namespace)
+        .is_some_and(|n| n.metadata.deletion_timestamp.is_some());
+    let since = subject.pipeline.metadata.deletion_timestamp.as_ref().map(|t| t.0);
+    let long = since.is_some_and(|t| Timestamp::now().duration_since(t).unsigned_abs() > YIELD_AFTER);
+    if namespace_goes && long { Patience::Yield } else { Patience::Wait }
+}
+
+async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error> {
+    let kubernetes = &context.kubernetes;
+    let (owner, namespace) = (&subject.owner, &subject.platform_namespace);
+    let selector = observe::selector(owner);
+    let deployments: Vec<Deployment> = kubernetes.list(namespace, &selector).await?;
+    let pods: Vec<Pod> = kubernetes.list(namespace, &selector).await?;
+    let maps: Vec<ConfigMap> = kubernetes.list(namespace, &selector).await?;
+    let children: Vec<StarRocksTable> = kubernetes.list(&owner.namespace, "").await?;
+    let ledger_name = ledger::name(owner);
+    let ledger_map = maps.iter().find(|m| m.name_any() == ledger_name);
+    let uid = subject.pipeline.metadata.uid.as_deref();
+    Ok(Remains {
+        connector: connector(subject, context).await,
+        deployments: deployments.iter().filter(|d| d.metadata.deletion_timestamp.is_none()).map(ResourceExt::name_any).collect(),
+        pods: pods.len(),
+        mirrored_key: mirrored_key(subject, context).await,
+        consumer_group: consumer_group(subject, context).await,
+        children: children
+            .iter()
+            .filter(|t| t.owner_references().iter().any(|o| Some(o.uid.as_str()) == uid))
+            .map(|t| Child { name: t.name_any(), deleting: t.metadata.deletion_timestamp.is_some() })
+            .collect(),
+        topics: topics(subject, ledger_map, context).await,
+        config_maps: maps.iter().map(ResourceExt::name_any).filter(|n| *n != ledger_name).collect(),
+        ledger: ledger_map.map(ResourceExt::name_any),
+    })
+}
+
+const PLATFORM_GONE: &str = "the DataPlatform is gone";
+
+fn unreachable<T>(error: &BackendError) -> Seen<T> {
+    Seen::Unreachable(format!("{} does not answer ({}).", error.backend, error.class))
+}
+
+async fn connector(subject: &Subject<'_>, context: &Context) -> Seen<ConnectorRun> {
+    let Some(platform) = &subject.platform else {
+        return Seen::Unreachable(PLATFORM_GONE.to_owned());
+    };
+    let name = subject.owner.connector();
+    let look = async {
+        let client = context.backends.connect(platform)?;
+        let config = client.config(&name).await?;
+        let status = client.status(&name).await?;
+        Ok::<_, BackendError>((config, status))
+    };
+    match look.await {
+        Err(error) => unreachable(&error),
+        Ok((None, _)) => Seen::Absent,
+        Ok((Some(config), status)) => {
+            let mark = config.get(OWNER_KEY).map_or("", String::as_str);
+            if subject.owner.ownership(mark) != Ownership::Ours {
+                return Seen::Foreign;
+            }
+            let stopped = status.is_some_and(|s| s.connector.state == ConnectorState::Stopped && s.tasks.is_empty());
+            Seen::Ours(if stopped { ConnectorRun::Stopped } else { ConnectorRun::Running })
+        }
+    }
+}
+
+async fn mirrored_key(subject: &Subject<'_>, context: &Context) -> Seen<()> {
+    let Some(platform) = &subject.platform else {
+        return Seen::Unreachable(PLATFORM_GONE.to_owned());
+    };
+    let Some(mirrored) = &platform.spec.connect.source_secrets.mirrored else {
+        return Seen::Absent;
+    };
+    match context.kubernetes.get::<Secret>(&mirrored.namespace, &mirrored.secret_ref.name).await {
+        Err(error) => Seen::Unreachable(error.to_string()),
+        Ok(secret) => {
+            let key = subject.owner.mirrored_key("uri");
+            match secret.and_then(|s| s.data).is_some_and(|data| data.contains_key(&key)) {
+                true => Seen::Ours(()),
+                false => Seen::Absent,
+            }
+        }
+    }
+}
+
+async fn consumer_group(subject: &Subject<'_>, context: &Context) -> Seen<()> {
+    let Some(platform) = &subject.platform else {
+        return Seen::Unreachable(PLATFORM_GONE.to_owned());
+    };
+    let look = async {
+        context.backends.kafka(platform)?.consumer_group(&subject.owner.consumer_group()).await
+    };
+    match look.await {
+        Ok(Some(_)) => Seen::Ours(()),
+        Ok(None) => Seen::Absent,
+        Err(error) => unreachable(&error),
+    }
+}
+
+/// Topics that the ledger says this pipeline created, as far as they still exist.
+async fn topics(subject: &Subject<'_>, ledger_map: Option<&ConfigMap>, context: &Context) -> Seen<Vec<String>> {
+    if subject.policy == DeletionPolicy::Retain {
+        return Seen::Absent;
+    }
+    let Some(platform) = &subject.platform else {
+        return Seen::Unreachable(PLATFORM_GONE.to_owned());
+    };
+    let Ok(ledger) = Ledger::read(&subject.owner, ledger_map) else {
+        return Seen::Foreign;
+    };
+    let created: Vec<String> = ledger.created_topics.into_iter().collect();
+    if created.is_empty() {
+        return Seen::Absent;
+    }
+    let look = async { context.backends.kafka(platform)?.describe_topics(&created).await };
+    match look.await {
+        Ok(live) => Seen::Ours(live.into_keys().collect()),
+        Err(error) => unreachable(&error),
+    }
+}
+
+async fn carry_out(action: &Action, subject: &Subject<'_>, context: &Context) -> Result<(), String> {
+    let kubernetes = &context.kubernetes;
+    let namespace = &subject.platform_namespace;
+    let in_kubernetes = |e: Error| e.to_string();
+    match action {
+        Action::DeleteDeployment(name) => {
+            kubernetes.delete::<Deployment>(namespace, name).await.map_err(in_kubernetes)
+        }
+        Action::DeleteConfigMap(name) => {
+            kubernetes.delete::<ConfigMap>(namespace, name).await.map_err(in_kubernetes)
+        }
+        Action::DeleteChild(name) => kubernetes
+            .delete::<StarRocksTable>(&subject.owner.namespace, name)
+            .await
+            .map_err(in_kubernetes),
+        Action::StopConnector
+        | Action::DeleteConnectorOffsets
+        | Action::DeleteConnector
+        | Action::RemoveMirroredKey
+        | Action::DeleteConsumerGroup
+        | Action::DeleteTopics(_) => {
+            let Some(platform) = &subject.platform else {
+                return Err(PLATFORM_GONE.to_owned());
+            };
+            outside(action, subject, platform, context).await
+        }
+    }
+}
+
+/// Actions on systems that only the platform knows how to reach.
+async fn outside(
+    action: &Action,
+    subject: &Subject<'_>,
+    platform: &DataPlatform,
+    context: &Context,
+) -> Result<(), String> {
+    let owner = &subject.owner;
+    if let Action::RemoveMirroredKey = action {
+        return match &platform.spec.connect.source_secrets.mirrored {
+            Some(mirrored) => apply::mirror(owner, mirrored, None, context).await.map_err(|e| e.to_string()),
+            None => Ok(()),
+        };
+    }
+    let done = async {
+        let connector = owner.connector();
+        match action {
+            Action::StopConnector => context.backends.connect(platform)?.stop(&connector).await,
+            Action::DeleteConnectorOffsets => context.backends.connect(platform)?.delete_offsets(&connector).await,
+            Action::DeleteConnector => context.backends.connect(platform)?.delete(&connector).await.map(drop),
+            Action::DeleteConsumerGroup => {
+                context.backends.kafka(platform)?.delete_group(&owner.consumer_group()).await.map(drop)
+            }
+            Action::DeleteTopics(topics) => {
+                let kafka = context.backends.kafka(platform)?;
+                for topic in topics {
+                    kafka.delete_topic(topic).await?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    };
+    match done.await {
+        Err(error) if error.class != ErrorClass::NotFound => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,403 @@
+//! What to take down next, decided from what is seen alone: no status, no event, no memory is needed, so a teardown can start
+//! anywhere and ends from everywhere. Order: stop the connector → stop the relay → remove what ran → data by policy → let go.
+
+use tributary_crds::template::DeletionPolicy;
+
+/// Something in an external system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen<T> {
+    Absent,
+    /// It carries our owner mark.
+    Ours(T),
+    /// It carries somebody else's, or none: never touched.
+    Foreign,
+    /// The system did not answer; the text says why.
+    Unreachable(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectorRun {
+    Running,
+    Stopped,
+}
+
+/// A child StarRocksTable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    pub name: String,
+    pub deleting: bool,
+}
+
+/// Everything that may be left of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remains {
+    pub connector: Seen<ConnectorRun>,
+    pub deployments: Vec<String>,
+    /// Pods of those Deployments, terminating ones included.
+    pub pods: usize,
+    pub mirrored_key: Seen<()>,
+    pub consumer_group: Seen<()>,
+    pub children: Vec<Child>,
+    /// Topics this pipeline created; looked for only when the policy deletes them.
+    pub topics: Seen<Vec<String>>,
+    pub config_maps: Vec<String>,
+    /// The ConfigMap with generations and what was created; part of the data.
+    pub ledger: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    StopConnector,
+    DeleteDeployment(String),
+    DeleteConnectorOffsets,
+    DeleteConnector,
+    RemoveMirroredKey,
+    DeleteConsumerGroup,
+    DeleteChild(String),
+    DeleteTopics(Vec<String>),
+    DeleteConfigMap(String),
+}
+
+/// The next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Do these, in order, then look again.
+    Act(Vec<Action>),
+    /// Nothing can be done but wait for this.
+    Wait(String),
+    /// Nothing is left but what is listed: release the object.
+    Release { left_behind: Vec<String> },
+}
+
+/// How long to insist on systems that do not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Wait, and say for what.
+    Wait,
+    /// Their owner has declared them gone, or the namespace goes: list what is left and let go.
+    Yield,
+}
+
+/// Decides the next step.
+pub fn next(remains: &Remains, policy: DeletionPolicy, patience: Patience) -> Step {
+    let mut left_behind = Vec::new();
+    let stages = [
+        stop_connector,
+        stop_relay,
+        remove_connector,
+        remove_runtime,
+        remove_children,
+        remove_data,
+    ];
+    for stage in stages {
+        match stage(remains, policy) {
+            Stage::Done => {}
+            Stage::Act(actions) => return Step::Act(actions),
+            Stage::Wait(text) => return Step::Wait(text),
+            Stage::Unreachable(_, what) if patience == Patience::Yield => left_behind.extend(what),
+            Stage::Unreachable(why, _) => return Step::Wait(why),
+        }
+    }
+    left_behind.dedup();
+    Step::Release { left_behind }
+}
+
+enum Stage {
+    Done,
+    Act(Vec<Action>),
+    Wait(String),
+    /// Why, and what stays behind if nobody waits for it.
+    Unreachable(String, Option<String>),
+}
+
+fn stop_connector(remains: &Remains, _: DeletionPolicy) -> Stage {
+    match &remains.connector {
+        Seen::Ours(ConnectorRun::Running) => Stage::Act(vec![Action::StopConnector]),
+        Seen::Unreachable(why) => Stage::Unreachable(why.clone(), Some("the connector".to_owned())),
+        Seen::Ours(ConnectorRun::Stopped) | Seen::Absent | Seen::Foreign => Stage::Done,
+    }
+}
+
+fn stop_relay(remains: &Remains, _: DeletionPolicy) -> Stage {
+    if !remains.deployments.is_empty() {
+        return act_on(&remains.deployments, Action::DeleteDeployment);
+    }
+    match remains.pods {
+        0 => Stage::Done,
+        n => Stage::Wait(format!("{n} relay pod(s) are finishing the load in flight.")),
+    }
+}
+
+fn remove_connector(remains: &Remains, policy: DeletionPolicy) -> Stage {
+    match (&remains.connector, policy) {
+        (Seen::Ours(_), DeletionPolicy::Delete) => {
+            Stage::Act(vec![Action::DeleteConnectorOffsets, Action::DeleteConnector])
+        }
+        (Seen::Ours(_), DeletionPolicy::Retain) => Stage::Act(vec![Action::DeleteConnector]),
+        (Seen::Absent | Seen::Foreign | Seen::Unreachable(_), _) => Stage::Done,
+    }
+}
+
+fn remove_runtime(remains: &Remains, _: DeletionPolicy) -> Stage {
+    let mut actions = Vec::new();
+    let mut unreachable = None;
+    match &remains.mirrored_key {
+        Seen::Ours(()) => actions.push(Action::RemoveMirroredKey),
+        Seen::Unreachable(why) => {
+            unreachable = Some((why, "the mirrored connection string"));
+        }
+        Seen::Absent | Seen::Foreign => {}
+    }
+    match &remains.consumer_group {
+        Seen::Ours(()) => actions.push(Action::DeleteConsumerGroup),
+        Seen::Unreachable(why) => unreachable = Some((why, "the consumer group")),
+        Seen::Absent | Seen::Foreign => {}
+    }
+    actions.extend(remains.config_maps.iter().cloned().map(Action::DeleteConfigMap));
+    match (actions.is_empty(), unreachable) {
+        (false, _) => Stage::Act(actions),
+        (true, Some((why, what))) => Stage::Unreachable(why.clone(), Some(what.to_owned())),
+        (true, None) => Stage::Done,
+    }
+}
+
+fn remove_children(remains: &Remains, _: DeletionPolicy) -> Stage {
+    let doomed: Vec<String> = remains
+        .children
+        .iter()
+        .filter(|c| !c.deleting)
+        .map(|c| c.name.clone())
+        .collect();
+    if !doomed.is_empty() {
+        return act_on(&doomed, Action::DeleteChild);
+    }
+    match remains.children.as_slice() {
+        [] => Stage::Done,
+        [first, ..] => Stage::Wait(format!(
+            "{} table object(s) are being deleted, {} among them; their own messages say what they wait for.",
+            remains.children.len(),
+            first.name
+        )),
+    }
+}
+
+fn remove_data(remains: &Remains, policy: DeletionPolicy) -> Stage {
+    if policy == DeletionPolicy::Retain {
+        return Stage::Done;
+    }
+    match &remains.topics {
+        Seen::Ours(topics) if !topics.is_empty() => Stage::Act(vec![Action::DeleteTopics(topics.clone())]),
+        Seen::Unreachable(why) => Stage::Unreachable(why.clone(), Some("the topics".to_owned())),
+        Seen::Ours(_) | Seen::Absent | Seen::Foreign => match &remains.ledger {
+            Some(name) => Stage::Act(vec![Action::DeleteConfigMap(name.clone())]),
+            None => Stage::Done,
+        },
+    }
+}
+
+fn act_on(names: &[String], action: impl Fn(String) -> Action) -> Stage {
+    Stage::Act(names.iter().cloned().map(action).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn nothing() -> Remains {
+        Remains {
+            connector: Seen::Absent,
+            deployments: vec![],
+            pods: 0,
+            mirrored_key: Seen::Absent,
+            consumer_group: Seen::Absent,
+            children: vec![],
+            topics: Seen::Absent,
+            config_maps: vec![],
+            ledger: None,
+        }
+    }
+
+    fn everything() -> Remains {
+        Remains {
+            connector: Seen::Ours(ConnectorRun::Running),
+            deployments: vec!["relay".into()],
+            pods: 1,
+            mirrored_key: Seen::Ours(()),
+            consumer_group: Seen::Ours(()),
+            children: vec![Child {
+                name: "acme.orders.orders".into(),
+                deleting: false,
+            }],
+            topics: Seen::Ours(vec!["acme.shop.orders".into()]),
+            config_maps: vec!["relay".into()],
+            ledger: Some("ledger".into()),
+        }
+    }
+
+    /// What the world does with an action.
+    fn perform(remains: &mut Remains, action: &Action) {
+        match action {
+            Action::StopConnector => remains.connector = Seen::Ours(ConnectorRun::Stopped),
+            Action::DeleteDeployment(name) => remains.deployments.retain(|d| d != name),
+            Action::DeleteConnectorOffsets => {}
+            Action::DeleteConnector => remains.connector = Seen::Absent,
+            Action::RemoveMirroredKey => remains.mirrored_key = Seen::Absent,
+            Action::DeleteConsumerGroup => remains.consumer_group = Seen::Absent,
+            Action::DeleteChild(name) => {
+                remains
+                    .children
+                    .iter_mut()
+                    .filter(|c| c.name == *name)
+                    .for_each(|c| c.deleting = true);
+            }
+            Action::DeleteTopics(_) => remains.topics = Seen::Absent,
+            Action::DeleteConfigMap(name) => {
+                remains.config_maps.retain(|c| c != name);
+                remains.ledger = remains.ledger.take().filter(|l| l != name);
+            }
+        }
+    }
+
+    /// While we wait, others finish what they were asked.
+    fn time_passes(remains: &mut Remains) {
+        remains.pods = 0;
+        remains.children.retain(|c| !c.deleting);
+    }
+
+    fn run(mut remains: Remains, policy: DeletionPolicy, patience: Patience) -> (Vec<Action>, Step) {
+        let mut done = Vec::new();
+        for _ in 0..32 {
+            match next(&remains, policy, patience) {
+                Step::Act(actions) => {
+                    actions.iter().for_each(|a| perform(&mut remains, a));
+                    done.extend(actions);
+                }
+                Step::Wait(_) => {
+                    let before = remains.clone();
+                    time_passes(&mut remains);
+                    if before == remains {
+                        return (done, next(&remains, policy, patience));
+                    }
+                }
+                step @ Step::Release { .. } => return (done, step),
+            }
+        }
+        panic!("no end in sight: {remains:?}");
+    }
+
+    #[test]
+    fn the_order_is_connector_relay_runtime_children_data() {
+        let (done, end) = run(everything(), DeletionPolicy::Delete, Patience::Wait);
+        assert_eq!(
+            done,
+            [
+                Action::StopConnector,
+                Action::DeleteDeployment("relay".into()),
+                Action::DeleteConnectorOffsets,
+                Action::DeleteConnector,
+                Action::RemoveMirroredKey,
+                Action::DeleteConsumerGroup,
+                Action::DeleteConfigMap("relay".into()),
+                Action::DeleteChild("acme.orders.orders".into()),
+                Action::DeleteTopics(vec!["acme.shop.orders".into()]),
+                Action::DeleteConfigMap("ledger".into()),
+            ]
+        );
+        assert_eq!(end, Step::Release { left_behind: vec![] });
+    }
+
+    #[test]
+    fn retain_keeps_offsets_topics_and_ledger() {
+        let (done, end) = run(everything(), DeletionPolicy::Retain, Patience::Wait);
+        assert!(!done.contains(&Action::DeleteConnectorOffsets));
+        assert!(!done.iter().any(|a| matches!(a, Action::DeleteTopics(_))));
+        assert!(!done.contains(&Action::DeleteConfigMap("ledger".into())));
+        assert_eq!(end, Step::Release { left_behind: vec![] });
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_waited_for_or_named() {
+        let away = Remains {
+            connector: Seen::Unreachable("Connect is away".into()),
+            ..everything()
+        };
+        assert_eq!(
+            next(&away, DeletionPolicy::Retain, Patience::Wait),
+            Step::Wait("Connect is away".into())
+        );
+        let (_, end) = run(away, DeletionPolicy::Retain, Patience::Yield);
+        assert_eq!(
+            end,
+            Step::Release {
+                left_behind: vec!["the connector".into()]
+            }
+        );
+    }
+
+    fn seen<T: Clone + std::fmt::Debug + 'static>(
+        ours: impl Strategy<Value = T> + 'static,
+    ) -> impl Strategy<Value = Seen<T>> {
+        prop_oneof![
+            Just(Seen::Absent),
+            Just(Seen::Foreign),
+            Just(Seen::Unreachable("away".to_owned())),
+            ours.prop_map(Seen::Ours),
+        ]
+    }
+
+    fn names() -> impl Strategy<Value = Vec<String>> {
+        prop::collection::btree_set("[a-c]", 0..3).prop_map(|s| s.into_iter().collect())
+    }
+
+    prop_compose! {
+        fn remains()(
+            connector in seen(prop_oneof![Just(ConnectorRun::Running), Just(ConnectorRun::Stopped)]),
+            deployments in names(),
+            pods in 0usize..3,
+            mirrored_key in seen(Just(())),
+            consumer_group in seen(Just(())),
+            children in names(),
+            deleting in any::<bool>(),
+            topics in seen(names()),
+            config_maps in names(),
+            ledger in prop::option::of(Just("ledger".to_owned())),
+        ) -> Remains {
+            let children = children.into_iter().map(|name| Child { name, deleting }).collect();
+            Remains { connector, deployments, pods, mirrored_key, consumer_group, children, topics, config_maps, ledger }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn from_anything_seen_the_teardown_ends(remains in remains(), delete in any::<bool>()) {
+            let policy = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Retain };
+            let (_, end) = run(remains.clone(), policy, Patience::Yield);
+            prop_assert!(matches!(end, Step::Release { .. }), "{end:?}");
+            let (_, end) = run(remains, policy, Patience::Wait);
+            prop_assert!(matches!(end, Step::Release { .. } | Step::Wait(_)), "{end:?}");
+        }
+
+        #[test]
+        fn what_is_not_ours_is_never_touched(remains in remains(), delete in any::<bool>()) {
+            let policy = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Retain };
+            let (done, _) = run(remains.clone(), policy, Patience::Yield);
+            if !matches!(remains.connector, Seen::Ours(_)) {
+                prop_assert!(!done.iter().any(|a| matches!(a,
+                    Action::StopConnector | Action::DeleteConnector | Action::DeleteConnectorOffsets)));
+            }
+            if !matches!(remains.topics, Seen::Ours(_)) || !delete {
+                prop_assert!(!done.iter().any(|a| matches!(a, Action::DeleteTopics(_))));
+            }
+            if !matches!(remains.mirrored_key, Seen::Ours(())) {
+                prop_assert!(!done.contains(&Action::RemoveMirroredKey));
+            }
+        }
+
+        #[test]
+        fn nothing_left_means_release(delete in any::<bool>()) {
+            let policy = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Retain };
+            prop_assert_eq!(next(&nothing(), policy, Patience::Wait), Step::Release { left_behind: vec![] });
+        }
+    }
+}

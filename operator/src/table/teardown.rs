@@ -1,0 +1,104 @@
+//! A table object goes: its physical table by policy, and only when it carries our mark.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
+use tributary_crds::mapping::{TableOrigin, compile_table};
+use tributary_crds::status::TableReason as R;
+use tributary_crds::template::DeletionPolicy;
+use tributary_crds::{StarRocksTable, TenantPipeline};
+
+use super::ddl::{Statement, TableName, plan::owner_mark};
+use super::dereference::{self, Referenced};
+use super::{status, validate};
+use crate::backend::{BackendError, BackendResult};
+use crate::context::{Context, refers_to};
+use crate::error::{self, Error};
+use crate::publish::publish;
+use crate::telemetry::Kind;
+
+const WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What stands between the object and its release.
+#[derive(Debug)]
+enum Blocked {
+    InUse(Vec<String>),
+    Backend(BackendError),
+}
+
+pub async fn reconcile(table: &StarRocksTable, context: &Context) -> Result<Action, Error> {
+    let blocked = match referrers(table, context).await? {
+        users if !users.is_empty() => Some(Blocked::InUse(users)),
+        _ => drop_by_policy(table, context).await?.err().map(Blocked::Backend),
+    };
+    let Some(blocked) = blocked else {
+        context.kubernetes.remove_finalizer(table).await?;
+        return Ok(Action::await_change());
+    };
+    let (reason, message) = match &blocked {
+        Blocked::InUse(users) => (
+            R::InUse,
+            format!("Deletion waits: {} still write to this table.", users.join(", ")),
+        ),
+        Blocked::Backend(error) => (R::BackendUnavailable, format!("Deletion waits: {error}")),
+    };
+    let next = status::waiting(table, reason, &message, Timestamp::now());
+    // A terminating namespace may refuse the write; the teardown goes on without it.
+    if let Err(error) = publish(context, Kind::StarRocksTable, table, table.status.as_ref(), &next).await {
+        tracing::debug!(%error, "status of a table that goes");
+    }
+    Ok(error::requeue(WAIT))
+}
+
+/// Pipelines that write to the table without owning it, asked from the API server. A pipeline that goes itself has stopped
+/// writing before it lets go, and counts until then.
+async fn referrers(table: &StarRocksTable, context: &Context) -> Result<Vec<String>, Error> {
+    if crate::pipeline::owner_of(table).is_some() {
+        return Ok(Vec::new());
+    }
+    let pipelines: Vec<TenantPipeline> = context.kubernetes.list_all().await?;
+    Ok(pipelines
+        .iter()
+        .filter(|p| {
+            let own = p.namespace().unwrap_or_default();
+            crate::pipeline::table_refs(p).any(|r| refers_to(Some(r), &own, table))
+        })
+        .map(|p| format!("{}/{}", p.namespace().unwrap_or_default(), p.name_any()))
+        .take(10)
+        .collect())
+}
+
+async fn drop_by_policy(table: &StarRocksTable, context: &Context) -> Result<BackendResult<()>, Error> {
+    if table.spec.template.deletion_policy.unwrap_or_default() == DeletionPolicy::Retain {
+        return Ok(Ok(()));
+    }
+    let refs = dereference::dereference(table, context).await?;
+    // A spec that never compiled never became a table.
+    let Ok(compiled) = compile_table(&table.spec, &table.name_any(), TableOrigin::Object) else {
+        return Ok(Ok(()));
+    };
+    let name = TableName::new(compiled.database, compiled.table);
+    let Some(platform) = &refs.platform else {
+        let note = format!("The platform is gone: table {name} stays where it is.");
+        context
+            .tell(Kind::StarRocksTable, table, EventType::Warning, "Orphaned", &note)
+            .await;
+        return Ok(Ok(()));
+    };
+    let mark = validate::owner(table, platform).mark();
+    Ok(drop_ours(&name, &mark, &refs, context).await)
+}
+
+async fn drop_ours(name: &TableName, mark: &str, refs: &Referenced, context: &Context) -> BackendResult<()> {
+    let client = dereference::client(refs, context)?;
+    match client.table(name).await? {
+        Some(live) if owner_mark(&live.comment) == Some(mark) => {
+            tracing::info!(table = %name, "dropping table: deletionPolicy is Delete");
+            client
+                .execute(&Statement::DropTable { table: name.clone() })
+                .await
+        }
+        Some(_) | None => Ok(()),
+    }
+}
