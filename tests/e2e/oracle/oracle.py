@@ -85,8 +85,12 @@ def _arguments() -> argparse.Namespace:
 
 def _judge(table: manifests.Table, mongodb: pymongo.MongoClient, args: argparse.Namespace) -> Verdict:
     verdict = Verdict(table.label)
-    expected = _expected(table, mongodb, verdict)
-    actual = _actual(table, args, verdict)
+    compare(_expected(table, mongodb, verdict), _actual(table, args, verdict), verdict)
+    return verdict
+
+
+def compare(expected: dict[tuple, dict], actual: dict[tuple, dict], verdict: Verdict) -> None:
+    """Fills in what is missing, extra and differing, by primary key."""
     for key in expected.keys() - actual.keys():
         verdict.missing.append(f"{key}")
     for key in actual.keys() - expected.keys():
@@ -95,7 +99,6 @@ def _judge(table: manifests.Table, mongodb: pymongo.MongoClient, args: argparse.
         difference = _difference(expected[key], actual[key])
         if difference:
             verdict.differing.append(f"{key}: {difference}")
-    return verdict
 
 
 def _expected(table: manifests.Table, mongodb: pymongo.MongoClient, verdict: Verdict) -> dict[tuple, dict]:

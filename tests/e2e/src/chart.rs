@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tributary_stage::images::{OPERATOR, RELAY};
-use tributary_stage::{StageInfo, binary};
+use tributary_stage::{StageInfo, binary, ports};
 
 use crate::kubectl::Kubectl;
 use crate::manifests::PLATFORM_NAMESPACE;
@@ -29,7 +29,8 @@ pub fn install(kubectl: &Kubectl, info: &StageInfo) -> Result<String> {
     for value in &values {
         args.extend(["--set-string", value.as_str()]);
     }
-    args.extend(["--set", "operator.hostNetwork=true"]);
+    let port = format!("operator.port={}", ports::free()?);
+    args.extend(["--set", "operator.hostNetwork=true", "--set", &port]);
     kubectl.helm(&args, INSTALL)?;
     Ok(format!("release {RELEASE} in namespace {PLATFORM_NAMESPACE}"))
 }

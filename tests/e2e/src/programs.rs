@@ -87,13 +87,18 @@ pub struct Workload {
     lines: std::io::Lines<BufReader<ChildStdout>>,
 }
 
+/// A Python that has what the programs import.
+pub fn interpreter() -> Result<PathBuf> {
+    let requirements: Vec<&str> = include_str!("../requirements.txt").lines().collect();
+    setup::python(&requirements)
+}
+
 impl Programs {
     pub fn new(info: &StageInfo) -> Result<Self> {
-        let requirements: Vec<&str> = include_str!("../requirements.txt").lines().collect();
         let mongodb = info.mongodb.as_ref().context("this stage has no MongoDB")?;
         let starrocks = info.starrocks.as_ref().context("this stage has no StarRocks")?;
         Ok(Self {
-            python: setup::python(&requirements)?,
+            python: interpreter()?,
             mongodb: mongodb.uri.clone(),
             starrocks: starrocks.mysql.clone(),
             user: starrocks.user.clone(),

@@ -1,0 +1,192 @@
+"""What the oracle must get right: the mapping's rules, both spellings of Extended JSON, and seeing what is wrong."""
+
+from __future__ import annotations
+
+import struct
+import unittest
+from decimal import Decimal
+from pathlib import Path
+
+import canonical
+import convert
+import manifests
+import mapping
+import oracle
+from bson import Binary, Decimal128, Int64, ObjectId
+from bson.datetime_ms import DatetimeMS
+
+ID = ObjectId("6592008029c8c3e4dc76256c")
+NOON = DatetimeMS(1_704_196_800_000)
+MIDNIGHT = DatetimeMS(1_704_153_600_000)
+
+
+def column(name: str, type_text: str, source: str | None = None, **more: str) -> manifests.Column:
+    return manifests.Column(
+        name=name,
+        type=type_text,
+        source=None if "value" in more else source or name,
+        value=more.get("value"),
+        bson=more.get("bson"),
+        default=more.get("default"),
+        on_error=more.get("on_error", "Overflow"),
+    )
+
+
+KEY = column("id", "VARCHAR(24)", "_id", bson="ObjectId")
+
+
+def row(document: dict, *columns: manifests.Column) -> dict:
+    feed = manifests.Feed("ns/p", "acme", "orders", "acme.shop.orders", "shop", "orders", (KEY, *columns))
+    return mapping.row({"_id": ID, **document}, feed)
+
+
+def extra(**kept: tuple) -> tuple:
+    return canonical.document(
+        {p: canonical.document({"v": v, "t": ("string", t)}) for p, (t, v) in kept.items()}
+    )
+
+
+class Mapping(unittest.TestCase):
+    def test_paths_constants_defaults_and_sources(self) -> None:
+        columns = [
+            column("city", "VARCHAR(20)", "a.city"),
+            column("second", "VARCHAR(20)", "list[1].x"),
+            column("odd", "VARCHAR(20)", '["odd.name"]'),
+            column("region", "VARCHAR(20)", value="eu"),
+            column("country", "VARCHAR(2)", default="ZZ"),
+            column("tenant", "VARCHAR(20)", "$tenant"),
+            column("day", "DATE", "$key.time"),
+            column("key", "VARCHAR(64)", "$key"),
+        ]
+        got = row({"a": {"city": "Graz"}, "list": [{}, {"x": "y"}], "odd.name": "z", "country": None}, *columns)
+        self.assertEqual(
+            {"city": "Graz", "second": "y", "odd": "z", "region": "eu", "country": "ZZ", "tenant": "acme"},
+            {name: got[name] for name in ("city", "second", "odd", "region", "country", "tenant")},
+        )
+        self.assertEqual(got["day"], int(ID.generation_time.timestamp()) // 86_400 * 86_400_000_000)
+        self.assertEqual(got["key"], '{"$oid": "6592008029c8c3e4dc76256c"}')
+
+    def test_extra_holds_what_no_column_took_and_what_did_not_fit(self) -> None:
+        got = row(
+            {"n": "seven", "a": {"b": 1, "c": Int64(2)}, "gone": None, "quiet": "x"},
+            column("n", "INT"),
+            column("b", "INT", "a.b"),
+            column("quiet", "INT", on_error="SetNull"),
+        )
+        self.assertEqual((got["n"], got["b"], got["quiet"]), (None, 1, None))
+        want = {"n": ("string", ("string", "seven")), "a.c": ("long", ("number", 2)), "gone": ("null", ("null",))}
+        self.assertEqual(got["_extra"], extra(**want))
+        self.assertIsNone(row({"n": 7}, column("n", "INT"))["_extra"])
+
+    def test_a_scalar_where_columns_expect_members_is_kept(self) -> None:
+        got = row({"a": "text"}, column("b", "INT", "a.b"))
+        self.assertEqual(got["_extra"], extra(a=("string", ("string", "text"))))
+
+    def test_another_type_of_id_is_parked(self) -> None:
+        feed = manifests.Feed("ns/p", "acme", "orders", "t", "shop", "orders", (KEY,))
+        with self.assertRaises(mapping.Parked):
+            mapping.row({"_id": "text"}, feed)
+
+    def test_paths_print_as_they_parse(self) -> None:
+        for text in ("a.b.c", "a[0].b", 'a["odd.name"]', '["$x"][2]', "with blank.b"):
+            self.assertEqual(mapping.print_path(mapping.parse_path(text)), text)
+
+
+class Conversion(unittest.TestCase):
+    def test_what_fits(self) -> None:
+        for value, type_text, want in [
+            (3.0, "INT", 3),
+            (Int64(2**40), "BIGINT", 2**40),
+            (Decimal128("1E+3"), "DECIMAL(10,2)", Decimal(1000)),
+            (12.5, "DECIMAL(10,2)", Decimal("12.5")),
+            (7, "DOUBLE", 7.0),
+            ("é", "VARCHAR(2)", "é"),
+            (ID, "VARCHAR(24)", str(ID)),
+            (Binary(bytes(16), 4), "VARCHAR(36)", "00000000-0000-0000-0000-000000000000"),
+            (MIDNIGHT, "DATE", int(MIDNIGHT) * 1000),
+            (NOON, "DATETIME", int(NOON) * 1000),
+            ("2024-01-02T12:00:00.000001Z", "DATETIME", int(NOON) * 1000 + 1),
+            (["a", None], "ARRAY<VARCHAR(1)>", ("a", None)),
+        ]:
+            self.assertEqual(convert.from_bson(value, type_text), want, (value, type_text))
+
+    def test_what_would_lose_information(self) -> None:
+        for value, type_text in [
+            (3.5, "INT"),
+            (2**31, "INT"),
+            ("7", "INT"),
+            (True, "INT"),
+            (1, "BOOLEAN"),
+            (float("nan"), "DOUBLE"),
+            (Int64(2**53 + 1), "DOUBLE"),
+            (Decimal128("12.345"), "DECIMAL(10,2)"),
+            (Decimal128("1E+40"), "DECIMAL(38,2)"),
+            ("éé", "VARCHAR(3)"),
+            (7, "VARCHAR(3)"),
+            (NOON, "DATE"),
+            ("2024-01-02T12:00:00+01:00", "DATETIME"),
+            (DatetimeMS(253_402_300_800_000), "DATETIME"),
+            (["a", 1], "ARRAY<VARCHAR(1)>"),
+        ]:
+            with self.assertRaises(convert.Misfit, msg=f"{value!r} {type_text}"):
+                convert.from_bson(value, type_text)
+
+    def test_what_starrocks_prints(self) -> None:
+        for text, type_text, want in [
+            ("1", "BOOLEAN", True),
+            ("12.30", "DECIMAL(10,2)", Decimal("12.3")),
+            ("-0", "DOUBLE", 0.0),
+            ("0.1", "FLOAT", struct.unpack("f", struct.pack("f", 0.1))[0]),
+            ("0000-01-01 00:00:00", "DATETIME", convert.YEAR_0000 * 1000),
+            ("1969-12-31 23:59:59.999000", "DATETIME", -1000),
+            ('["a","b\\"c",null]', "ARRAY<VARCHAR(9)>", ("a", 'b"c', None)),
+            ("[1,2]", "ARRAY<INT>", (1, 2)),
+        ]:
+            self.assertEqual(convert.from_sql(text, type_text), want, (text, type_text))
+
+    def test_both_spellings_of_extended_json_are_one_value(self) -> None:
+        for left, right in [
+            ('{"$date": 1704196800000}', '{"$date": "2024-01-02T12:00:00Z"}'),
+            ('{"$numberLong": "5"}', "5.0"),
+            ('{"$binary": "AQL/", "$type": "00"}', '{"$binary": {"base64": "AQL/", "subType": "00"}}'),
+            ('{"a": 1, "b": {"$numberDecimal": "1.20"}}', '{"b": {"$numberDecimal": "1.20"}, "a": 1}'),
+        ]:
+            self.assertEqual(canonical.from_json_text(left), canonical.from_json_text(right))
+        for left, right in [("1", "true"), ('"NaN"', '{"$numberDouble": "NaN"}'), ("null", "0")]:
+            self.assertNotEqual(canonical.from_json_text(left), canonical.from_json_text(right))
+
+
+class Verdicts(unittest.TestCase):
+    def test_every_kind_of_wrong_row_is_seen(self) -> None:
+        good = row({"n": 1}, column("n", "INT"), column("op", "VARCHAR(1)", "$op"))
+        found = {**good, "op": "c", "_ver": 1}
+        cases = {
+            "missing": ({("k",): good}, {}),
+            "extra": ({}, {("k",): found}),
+            "differing": ({("k",): good}, {("k",): {**found, "n": 2}}),
+        }
+        for kind, (expected, actual) in cases.items():
+            verdict = oracle.Verdict("t")
+            oracle.compare(expected, actual, verdict)
+            self.assertEqual(len(getattr(verdict, kind)), 1)
+            self.assertFalse(verdict.clean())
+        for broken in ({"_ver": None}, {"_ver": 0}, {"op": "d"}, {"_extra": extra(x=("int", ("number", 1)))}):
+            verdict = oracle.Verdict("t")
+            oracle.compare({("k",): good}, {("k",): {**found, **broken}}, verdict)
+            self.assertEqual(len(verdict.differing), 1, broken)
+        verdict = oracle.Verdict("t")
+        oracle.compare({("k",): good}, {("k",): found}, verdict)
+        self.assertTrue(verdict.clean())
+
+
+class Manifests(unittest.TestCase):
+    def test_the_scenario_s_own_files(self) -> None:
+        files = sorted((Path(__file__).parent.parent / "manifests").glob("*.yaml"))
+        tables = {table.label: table for table in manifests.load(files)}
+        self.assertEqual(len(tables["shop.orders"].feeds), 2)
+        channel = {feed.tenant: {c.name: c.source for c in feed.columns}["channel"] for feed in tables["shop.orders"].feeds}
+        self.assertEqual(channel, {"acme": "meta.salesChannel", "globex": "channel"})
+
+
+if __name__ == "__main__":
+    unittest.main()
