@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use crate::progress::say;
+use crate::setup::{ended_within, read};
+
+/// Cold, of everything, on two cores.
+const LONGEST_BUILD: Duration = Duration::from_secs(2 * 3600);
 
 /// The `tributary-stage` program: this one, or for a library user the one cargo makes.
 pub(crate) fn stage() -> Result<PathBuf> {
@@ -19,6 +24,7 @@ pub(crate) fn stage() -> Result<PathBuf> {
 
 /// Builds the named programs of this workspace's packages and returns where they are, in the order of `programs`.
 pub fn build(profile: &str, packages: &[&str], programs: &[&str]) -> Result<Vec<PathBuf>> {
+    let stdout = tempfile::tempfile()?;
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(workspace())
@@ -32,17 +38,24 @@ pub fn build(profile: &str, packages: &[&str], programs: &[&str]) -> Result<Vec<
         .args(programs.iter().flat_map(|program| ["--bin", program]))
         .envs(target_dir().map(|dir| ("CARGO_TARGET_DIR", dir)))
         .stdin(Stdio::null())
+        .stdout(stdout.try_clone()?)
         .stderr(Stdio::inherit());
-    let out = command
-        .output()
+    let mut child = command
+        .spawn()
         .with_context(|| format!("cannot run cargo for {}", packages.join(", ")))?;
-    if !out.status.success() {
-        bail!(
+    match ended_within(&mut child, LONGEST_BUILD)? {
+        Some(status) if status.success() => {}
+        Some(_) => bail!(
             "cargo could not build {}; its errors are above",
             packages.join(", ")
-        );
+        ),
+        None => bail!(
+            "cargo was not done with {} after {}s",
+            packages.join(", "),
+            LONGEST_BUILD.as_secs()
+        ),
     }
-    let built = String::from_utf8_lossy(&out.stdout);
+    let built = read(stdout)?;
     let executables: Vec<PathBuf> = built.lines().filter_map(executable).collect();
     programs
         .iter()

@@ -1,7 +1,8 @@
 //! What this machine has and what is missing, answered in seconds.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -120,22 +121,17 @@ fn namespaces(parts: Parts) -> Finding {
     if !is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    let out = command
-        .args(["--pid", "--mount", "--fork", "--mount-proc", "true"])
-        .stdin(Stdio::null())
-        .output();
-    let verdict = match out {
-        Ok(out) if out.status.success() => Verdict::Found("yes".to_owned()),
-        Ok(out) => Verdict::Missing(format!(
-            "the kernel refuses ({}); {}",
-            String::from_utf8_lossy(&out.stderr).trim(),
+    command.args(["--pid", "--mount", "--fork", "--mount-proc", "true"]);
+    let verdict = match setup::output(&mut command, "", Duration::from_secs(20)) {
+        Ok(_) => Verdict::Found("yes".to_owned()),
+        Err(error) => Verdict::Missing(format!(
+            "{}; the kernel said: {error:#}",
             if parts.has(Part::Node) {
                 "in a container, start it privileged"
             } else {
                 "run as root, or allow user namespaces"
             }
         )),
-        Err(error) => Verdict::Missing(error.to_string()),
     };
     Finding {
         need: "PID and mount namespaces".to_owned(),

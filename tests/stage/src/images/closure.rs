@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::serve::output;
+use crate::setup::output;
 
 /// Absolute paths of the libraries and of the loader; none for a static program.
 pub fn closure(program: &Path) -> Result<Vec<PathBuf>> {

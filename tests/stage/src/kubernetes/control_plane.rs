@@ -145,7 +145,7 @@ fn start_kube_apiserver(context: &Context, programs: &Programs, pki: &Pki, etcd:
             .arg("--kubeconfig")
             .arg(&kubeconfig)
             .args(["get", "--raw", "/readyz"]);
-        crate::serve::output(&mut probe, "", Duration::from_secs(10)).map(|_| true)
+        setup::output(&mut probe, "", Duration::from_secs(10)).map(|_| true)
     })?;
     context.keep(server);
     Ok(port)

@@ -60,7 +60,7 @@ pub(super) fn start_containerd(context: &Context) -> Result<PathBuf> {
             .arg("--address")
             .arg(&socket)
             .args(["--connect-timeout", "1s", "version"]);
-        Ok(socket.exists() && crate::serve::output(&mut probe, "", Duration::from_secs(10)).is_ok())
+        Ok(socket.exists() && setup::output(&mut probe, "", Duration::from_secs(10)).is_ok())
     })?;
     context.keep(server);
 

@@ -1,18 +1,17 @@
 //! What every part of the stage is raised with.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde::de::DeserializeOwned;
-use wait_timeout::ChildExt as _;
 
 use crate::info::KubernetesInfo;
 use crate::parts::{Options, Parts};
 use crate::server::Server;
+use crate::setup::output;
 
 /// One stage while it is being raised. Shared by the threads that raise its parts.
 #[derive(Debug)]
@@ -114,37 +113,4 @@ impl Context {
             .arg(archive);
         output(&mut command, "", Duration::from_secs(120)).map(drop)
     }
-}
-
-/// The output of a short command; its stderr becomes the error.
-pub(crate) fn output(command: &mut Command, stdin: &str, deadline: Duration) -> Result<String> {
-    let shown = format!("{command:?}");
-    let stdout = tempfile::tempfile()?;
-    let stderr = tempfile::tempfile()?;
-    command
-        .stdin(Stdio::piped())
-        .stdout(stdout.try_clone()?)
-        .stderr(stderr.try_clone()?);
-    let mut child = command.spawn().with_context(|| format!("cannot run {shown}"))?;
-    if let Some(mut pipe) = child.stdin.take() {
-        // A command that ends without reading is judged by its status, not by the broken pipe.
-        pipe.write_all(stdin.as_bytes()).ok();
-    }
-    let Some(status) = child.wait_timeout(deadline)? else {
-        child.kill()?;
-        child.wait()?;
-        bail!("not done after {}s: {shown}", deadline.as_secs());
-    };
-    if !status.success() {
-        bail!("{shown}: {status}\n{}", read(stderr)?.trim());
-    }
-    read(stdout)
-}
-
-fn read(mut file: std::fs::File) -> Result<String> {
-    use std::io::{Read as _, Seek as _};
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

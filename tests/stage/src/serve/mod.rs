@@ -10,7 +10,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 pub use context::Context;
-pub(crate) use context::output;
 
 use crate::info::{MongodbInfo, StageInfo, StarrocksInfo};
 use crate::parts::Part;

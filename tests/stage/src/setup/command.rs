@@ -3,8 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -110,6 +111,47 @@ impl Tool {
             .collect();
         Ok(dir.join(format!("{name}-{}.log", std::process::id())))
     }
+}
+
+/// The output of a short command; its stderr becomes the error.
+pub(crate) fn output(command: &mut Command, stdin: &str, deadline: Duration) -> Result<String> {
+    let shown = format!("{command:?}");
+    let stdout = tempfile::tempfile()?;
+    let stderr = tempfile::tempfile()?;
+    command
+        .stdin(Stdio::piped())
+        .stdout(stdout.try_clone()?)
+        .stderr(stderr.try_clone()?);
+    let mut child = command.spawn().with_context(|| format!("cannot run {shown}"))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // A command that ends without reading is judged by its status, not by the broken pipe.
+        pipe.write_all(stdin.as_bytes()).ok();
+    }
+    let Some(status) = ended_within(&mut child, deadline)? else {
+        bail!("not done after {}s: {shown}", deadline.as_secs());
+    };
+    if !status.success() {
+        bail!("{shown}: {status}\n{}", read(stderr)?.trim());
+    }
+    read(stdout)
+}
+
+/// How it ended, or nothing and it was killed.
+pub(crate) fn ended_within(child: &mut Child, deadline: Duration) -> Result<Option<ExitStatus>> {
+    let status = child.wait_timeout(deadline)?;
+    if status.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(status)
+}
+
+/// All of a file that was just written.
+pub(crate) fn read(mut file: File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The last lines of a log, for an error message.

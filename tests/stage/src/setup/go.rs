@@ -3,12 +3,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Tool, entry, program};
+use super::{Tool, entry, output, program};
 
 pub const KUBERNETES: &str = "1.36.3";
 pub const CONTAINERD: &str = "2.3.7";
@@ -133,19 +133,13 @@ struct Go {
 impl Go {
     fn find() -> Result<Self> {
         let program = program("go").context("go is not on the path: install Go 1.26 or newer")?;
-        let out = Command::new(&program)
-            .args(["env", "GOVERSION"])
-            .env("GOTOOLCHAIN", "local")
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("cannot run {}", program.display()))?;
-        let version = String::from_utf8_lossy(&out.stdout).trim().to_owned();
-        if !out.status.success() || version.is_empty() {
-            bail!(
-                "{} does not run: {}",
-                program.display(),
-                String::from_utf8_lossy(&out.stderr).trim()
-            );
+        let mut command = Command::new(&program);
+        command.args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local");
+        let version = output(&mut command, "", Duration::from_secs(60))?
+            .trim()
+            .to_owned();
+        if version.is_empty() {
+            bail!("{} does not tell its version", program.display());
         }
         Ok(Self { program, version })
     }

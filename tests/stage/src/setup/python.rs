@@ -1,11 +1,14 @@
 //! Python with exactly the packages asked for.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
-use super::{Tool, debian, entry, lock, program, sorted};
+use super::{Tool, debian, entry, lock, output, program, sorted};
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The interpreter of a cached virtual environment that holds these requirements (and what they need).
 pub fn python(requirements: &[&str]) -> Result<PathBuf> {
@@ -59,28 +62,19 @@ fn base_python() -> Result<PathBuf> {
 
 fn able_python() -> Option<PathBuf> {
     let python = program("python3")?;
-    let able = Command::new(&python)
-        .args(["-c", "import venv, ensurepip"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    able.then_some(python)
+    let mut command = Command::new(&python);
+    output(command.args(["-c", "import venv, ensurepip"]), "", LIMIT)
+        .is_ok()
+        .then_some(python)
 }
 
 /// Environments of different interpreters differ, so version and place are part of the key.
-fn version(python: &PathBuf) -> Result<String> {
-    let out = Command::new(python)
-        .args(["-c", "import sys; print(sys.version, sys.base_prefix)"])
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {}", python.display()))?;
-    if !out.status.success() {
-        bail!(
-            "{} does not run: {}",
-            python.display(),
-            String::from_utf8_lossy(&out.stderr)
-        );
-    }
-    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+fn version(python: &Path) -> Result<String> {
+    let mut command = Command::new(python);
+    let text = output(
+        command.args(["-c", "import sys; print(sys.version, sys.base_prefix)"]),
+        "",
+        LIMIT,
+    )?;
+    Ok(text.trim().to_owned())
 }
