@@ -1,14 +1,26 @@
-//! Reading JSON from the servers of the stage.
+//! Reading from the servers of the stage.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 const CALL: Duration = Duration::from_secs(10);
 
 /// Status and body; a body that is no JSON is `null`.
 pub fn get(url: &str) -> Result<(u16, Value)> {
+    let (status, text) = fetch(url)?;
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+}
+
+/// The body of an answer that says 200.
+pub fn text(url: &str) -> Result<String> {
+    let (status, text) = fetch(url)?;
+    ensure!(status == 200, "GET {url} answered {status}: {text}");
+    Ok(text)
+}
+
+fn fetch(url: &str) -> Result<(u16, String)> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(CALL))
         .http_status_as_error(false)
@@ -20,5 +32,5 @@ pub fn get(url: &str) -> Result<(u16, Value)> {
         .body_mut()
         .read_to_string()
         .with_context(|| format!("GET {url}"))?;
-    Ok((status, serde_json::from_str(&text).unwrap_or(Value::Null)))
+    Ok((status, text))
 }

@@ -139,26 +139,38 @@ impl Programs {
 
     /// Starts the random workload; read its progress to know when to interfere.
     pub fn workload(&self, operations: u64, seed: u64, per_second: u64) -> Result<Workload> {
+        let [operations, seed, rate] = [operations, seed, per_second].map(|number| number.to_string());
+        self.stream(
+            "workload/workload.py",
+            &["--operations", &operations, "--seed", &seed, "--rate", &rate],
+        )
+    }
+
+    /// Starts a program that writes into MongoDB and prints progress lines.
+    pub fn stream(&self, script: &str, arguments: &[&str]) -> Result<Workload> {
         let mut child = self
-            .python("workload/workload.py")
+            .python(script)
             .args(["--mongodb", &self.mongodb])
-            .args([
-                "--operations",
-                &operations.to_string(),
-                "--seed",
-                &seed.to_string(),
-                "--rate",
-                &per_second.to_string(),
-            ])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("cannot start the workload")?;
+            .with_context(|| format!("cannot start {script}"))?;
         let stdout = child.stdout.take().context("its stdout was asked for")?;
         Ok(Workload {
             child,
             lines: BufReader::new(stdout).lines(),
         })
+    }
+
+    /// Runs a program that works on MongoDB to its end; its stdout.
+    pub fn run(&self, script: &str, arguments: &[&str], deadline: Duration) -> Result<String> {
+        let mut command = self.python(script);
+        command
+            .args(["--mongodb", &self.mongodb])
+            .args(arguments)
+            .env(PASSWORD, &self.password);
+        run(&mut command, "", deadline)?.ok(script)
     }
 
     /// Applies single writes, given as `workload/write.py` describes.

@@ -14,6 +14,8 @@ use crate::wait::{Look, until};
 
 /// The container of a relay pod.
 const CONTAINER: &str = "relay";
+/// The variable that says where a relay listens.
+const LISTEN: &str = "TRIBUTARY_RELAY_LISTEN";
 
 /// One relay pod as the API server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,27 @@ pub struct RelayPod {
 pub fn pods(kubectl: &Kubectl, pipeline: &str) -> Result<Vec<RelayPod>> {
     let selector = format!("app.kubernetes.io/component=relay,tributary.dev/pipeline={pipeline}");
     Ok(kubectl.list("pod", &selector)?.iter().filter_map(pod).collect())
+}
+
+/// Where the pipeline's relay answers (`host:port`): pods of the stage share the host's network, so each has a port of its own.
+pub fn address(kubectl: &Kubectl, pipeline: &str) -> Result<String> {
+    let selector = format!("app.kubernetes.io/component=relay,tributary.dev/pipeline={pipeline}");
+    let deployments = kubectl.list("deployment", &selector)?;
+    let container = deployments
+        .iter()
+        .filter_map(|deployment| deployment["spec"]["template"]["spec"]["containers"].as_array())
+        .flatten()
+        .find(|container| container["name"] == CONTAINER)
+        .context("the pipeline has no relay Deployment")?;
+    let listen = container["env"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|variable| variable["name"] == LISTEN);
+    let address = listen.and_then(|variable| variable["value"].as_str());
+    Ok(address
+        .with_context(|| format!("the relay has no {LISTEN}"))?
+        .to_owned())
 }
 
 fn pod(value: &Value) -> Option<RelayPod> {

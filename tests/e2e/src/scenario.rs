@@ -26,6 +26,8 @@ const STORM_RATE: u64 = 250;
 #[derive(Debug)]
 pub struct Scenario {
     stage: Stage,
+    /// The command line tool, of the same build as the images.
+    pub kubectl_tributary: PathBuf,
     pub kubectl: Kubectl,
     pub sql: Sql,
     pub programs: Programs,
@@ -52,6 +54,7 @@ impl Scenario {
             kubectl: Kubectl::new(stage.info())?,
             sql: Sql::new(stage.info())?,
             programs: Programs::new(stage.info())?,
+            kubectl_tributary: images.kubectl_tributary,
             stage,
         })
     }
