@@ -1,0 +1,232 @@
+//! The files the operator mounts (contract: `tributary_crds::relay`), read, checked and turned into a [`Board`].
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::Arc;
+
+use tributary_crds::relay::{
+    BlockedCause, DATASETS_DIR, DatasetConfig, FORMAT_VERSION, RELAY_FILE, RelayConfig,
+};
+
+use crate::board::{Board, Dataset, Route, SlotState};
+use crate::lane::batch::MAX_BODY;
+use crate::lane::label::Labels;
+use crate::lane::ranges::Slot;
+use crate::lane::{Lane, LaneSpec, SlotName};
+use crate::shape::{Mapping, MappingError};
+use crate::telemetry::metrics::Metrics;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {source}")]
+    Parse { path: PathBuf, source: serde_json::Error },
+    #[error("{path}: formatVersion {found}, this relay speaks {FORMAT_VERSION}: upgrade the relay's image")]
+    Version { path: PathBuf, found: u32 },
+    #[error("{path}: digest {found} does not match its content ({computed})")]
+    Digest { path: PathBuf, found: String, computed: String },
+    #[error("no dataset files in {0}")]
+    NoDatasets(PathBuf),
+    #[error("topic {topic} is named by datasets {first} and {second}: a topic belongs to one dataset")]
+    TopicTwice { topic: String, first: String, second: String },
+    #[error("batch.maxBytes {0} is not between 1 and {MAX_BODY}")]
+    BatchBytes(u64),
+    #[error("batch.maxRows must be at least 1")]
+    BatchRows,
+}
+
+/// Everything the files say.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub relay: RelayConfig,
+    pub datasets: Vec<DatasetConfig>,
+}
+
+impl Config {
+    pub fn load(dir: &Path) -> Result<Self, ConfigError> {
+        let relay_path = dir.join(RELAY_FILE);
+        let relay: RelayConfig = read(&relay_path)?;
+        let datasets_dir = dir.join(DATASETS_DIR);
+        let mut paths: Vec<PathBuf> = fs::read_dir(&datasets_dir)
+            .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect())
+            .map_err(|source| ConfigError::Read { path: datasets_dir.clone(), source })?;
+        // A mounted ConfigMap also holds links that begin with two dots.
+        paths.retain(|path| path.extension().is_some_and(|ext| ext == "json"));
+        paths.sort();
+        if paths.is_empty() {
+            return Err(ConfigError::NoDatasets(datasets_dir));
+        }
+        let mut datasets = Vec::new();
+        for path in &paths {
+            let dataset: DatasetConfig = read(path)?;
+            let computed = dataset.content_digest();
+            if computed != dataset.digest {
+                let found = dataset.digest;
+                return Err(ConfigError::Digest { path: path.clone(), found, computed });
+            }
+            datasets.push(dataset);
+        }
+        let config = Self { relay, datasets };
+        config.check()?;
+        Ok(config)
+    }
+
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let batch = &self.relay.batch;
+        if !(1..=MAX_BODY as u64).contains(&batch.max_bytes) {
+            return Err(ConfigError::BatchBytes(batch.max_bytes));
+        }
+        if batch.max_rows == 0 {
+            return Err(ConfigError::BatchRows);
+        }
+        let mut owner: HashMap<&str, &str> = HashMap::new();
+        for dataset in &self.datasets {
+            if let Some(first) = owner.insert(&dataset.topic.name, &dataset.name) {
+                return Err(ConfigError::TopicTwice {
+                    topic: dataset.topic.name.clone(),
+                    first: first.to_owned(),
+                    second: dataset.name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays out lanes, slots and routes. A mapping that cannot be compiled blocks its own lane, not its siblings.
+    pub fn board(&self, metrics: Metrics) -> Board {
+        let mut names = Vec::new();
+        let mut slots = Vec::new();
+        let mut bases = Vec::new();
+        for (index, dataset) in self.datasets.iter().enumerate() {
+            bases.push(names.len());
+            for partition in 0..dataset.topic.partitions.max(0) {
+                names.push(SlotName {
+                    topic: dataset.topic.name.clone(),
+                    generation: dataset.topic.generation,
+                    partition,
+                });
+                slots.push(SlotState::new(index, partition));
+            }
+        }
+        let attention = Arc::new(AtomicBool::new(false));
+        let buffered = Arc::new(AtomicU64::new(0));
+        let mut planned = self.plan(&bases);
+        let names = Arc::new(names);
+        let lanes: Vec<Arc<Lane>> = planned
+            .iter_mut()
+            .map(|plan| {
+                let mappings: Vec<_> = plan
+                    .datasets
+                    .iter()
+                    .map(|d| (self.datasets[*d].mapping_generation, self.datasets[*d].digest.as_str()))
+                    .collect();
+                let spec = LaneSpec {
+                    labels: Labels::new(&self.relay.pipeline, &plan.database, &plan.table, &mappings),
+                    columns: union(&plan.columns),
+                    slots: std::mem::take(&mut plan.slots),
+                    batch: self.relay.batch,
+                    names: Arc::clone(&names),
+                    database: plan.database.clone(),
+                    table: plan.table.clone(),
+                };
+                let lane_metrics = metrics.lane(&plan.database, &plan.table);
+                Arc::new(Lane::new(spec, lane_metrics, Arc::clone(&attention), Arc::clone(&buffered)))
+            })
+            .collect();
+        for (plan, lane) in planned.iter().zip(&lanes) {
+            for error in &plan.errors {
+                lane.refuse(BlockedCause::LoadsRejected, format!("mapping: {error}"), None);
+            }
+        }
+        let datasets = self.datasets.iter().enumerate().map(|(index, config)| {
+            let routes = planned.iter_mut().enumerate().flat_map(|(lane, plan)| {
+                let mine = std::mem::take(&mut plan.routes);
+                let (taken, rest) = mine.into_iter().partition(|(d, _, _)| *d == index);
+                plan.routes = rest;
+                let taken: Vec<_> = taken;
+                taken.into_iter().map(move |(_, entry, mapping)| Route { lane, entry, mapping })
+            });
+            Dataset { config: config.clone(), base: bases[index], routes: routes.collect() }
+        });
+        Board::new(self.relay.clone(), datasets.collect(), lanes, slots, attention, buffered, metrics)
+    }
+
+    /// One plan per table, in the order of first mention.
+    fn plan(&self, bases: &[usize]) -> Vec<LanePlan> {
+        let mut plans: Vec<LanePlan> = Vec::new();
+        for (index, dataset) in self.datasets.iter().enumerate() {
+            for table in &dataset.tables {
+                let at = plans
+                    .iter()
+                    .position(|p| p.database == table.database && p.table == table.table)
+                    .unwrap_or_else(|| {
+                        plans.push(LanePlan::new(&table.database, &table.table));
+                        plans.len() - 1
+                    });
+                let plan = &mut plans[at];
+                if !plan.datasets.contains(&index) {
+                    plan.datasets.push(index);
+                    plan.slots.extend((0..dataset.topic.partitions.max(0)).map(|p| Slot(bases[index] + p as usize)));
+                }
+                match Mapping::compile(dataset, table) {
+                    Ok(mapping) => {
+                        plan.columns.push(mapping.columns_header().to_owned());
+                        plan.routes.push((index, table.entry.clone(), mapping));
+                    }
+                    Err(error) => plan.errors.push(error),
+                }
+            }
+        }
+        plans
+    }
+}
+
+struct LanePlan {
+    database: String,
+    table: String,
+    datasets: Vec<usize>,
+    slots: Vec<Slot>,
+    columns: Vec<String>,
+    routes: Vec<(usize, String, Mapping)>,
+    errors: Vec<MappingError>,
+}
+
+impl LanePlan {
+    fn new(database: &str, table: &str) -> Self {
+        Self {
+            database: database.to_owned(),
+            table: table.to_owned(),
+            datasets: Vec::new(),
+            slots: Vec::new(),
+            columns: Vec::new(),
+            routes: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+}
+
+/// Every column some dataset maps: one load may hold rows of several datasets.
+fn union(headers: &[String]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in headers.iter().flat_map(|header| header.split(',')) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(",")
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let bytes = fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    // The version first: a newer file may not parse at all, and then the version is the answer.
+    let parse = |source| ConfigError::Parse { path: path.to_owned(), source };
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(parse)?;
+    let found = value["formatVersion"].as_u64().unwrap_or(0) as u32;
+    if found != FORMAT_VERSION {
+        return Err(ConfigError::Version { path: path.to_owned(), found });
+    }
+    serde_json::from_value(value).map_err(parse)
+}

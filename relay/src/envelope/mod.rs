@@ -1,0 +1,191 @@
+//! The Debezium MongoDB envelope: what one Kafka record says, read once, without a document.
+
+mod key;
+
+pub use key::{KeyError, document_key};
+
+use crate::json::{Cursor, JsonError, Kind};
+
+/// Operations of a MongoDB event. There is no truncate and no message for MongoDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    Create,
+    Update,
+    Delete,
+    /// A snapshot's read.
+    Read,
+}
+
+impl Op {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Create => "c",
+            Self::Update => "u",
+            Self::Delete => "d",
+            Self::Read => "r",
+        }
+    }
+
+    fn parse(code: &[u8]) -> Option<Self> {
+        match code {
+            b"c" => Some(Self::Create),
+            b"u" => Some(Self::Update),
+            b"d" => Some(Self::Delete),
+            b"r" => Some(Self::Read),
+            _ => None,
+        }
+    }
+}
+
+/// What a record means for the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The document is now what the scratch buffer holds.
+    Upsert,
+    /// The document is gone. Besides `d` this is `u` with a null `after`: with lookup it says *absent now*.
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    pub op: Op,
+    pub change: Change,
+    /// `source.ts_ms`: when the source made the change; in a snapshot the connector's clock.
+    pub source_ts_ms: Option<i64>,
+}
+
+/// Why a record is not a MongoDB change event. None of these may be skipped: each would lose a change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    #[error("the value is not JSON: {0}")]
+    Json(#[from] JsonError),
+    #[error("the value is not UTF-8")]
+    Utf8,
+    #[error("the value has no \"op\": is this a Debezium envelope? (ExtractNewDocumentState must not be used)")]
+    NoOp,
+    #[error("unknown op {0:?}: this relay knows c, u, d and r")]
+    UnknownOp(String),
+    #[error("\"after\" is {0}: expected a string of Extended JSON, as the MongoDB connector writes it")]
+    AfterIsNotText(&'static str),
+    #[error("op {0:?} without \"after\"")]
+    NoAfter(&'static str),
+}
+
+/// Reads the envelope. The document, when there is one, is unescaped into `document`, which is cleared first.
+///
+/// Accepts the bare envelope and the one inside `{"schema":…,"payload":…}`.
+pub fn parse(value: &[u8], document: &mut Vec<u8>) -> Result<Envelope, EnvelopeError> {
+    document.clear();
+    // StarRocks refuses a whole body for one malformed byte; seen here, it names the record.
+    if std::str::from_utf8(value).is_err() {
+        return Err(EnvelopeError::Utf8);
+    }
+    let mut cursor = Cursor::new(value);
+    let mut fields = Fields::default();
+    fields.read(&mut cursor, document)?;
+    cursor.end()?;
+    fields.finish()
+}
+
+#[derive(Default)]
+struct Fields {
+    op: Option<Op>,
+    has_after: bool,
+    source_ts_ms: Option<i64>,
+}
+
+impl Fields {
+    fn read(&mut self, cursor: &mut Cursor<'_>, document: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        if !cursor.open_object()? {
+            return Ok(());
+        }
+        loop {
+            match cursor.name()?.raw {
+                b"after" => self.read_after(cursor, document)?,
+                b"op" => {
+                    let code = cursor.string()?.value()?;
+                    self.op = Some(Op::parse(&code).ok_or_else(|| {
+                        EnvelopeError::UnknownOp(String::from_utf8_lossy(&code).into_owned())
+                    })?);
+                }
+                b"source" if cursor.kind()? == Kind::Object => self.read_source(cursor)?,
+                // Only the wrapper has it: an envelope's own fields stand at its top.
+                b"payload" if self.op.is_none() && cursor.kind()? == Kind::Object => {
+                    self.read(cursor, document)?;
+                }
+                _ => cursor.skip()?,
+            }
+            if !cursor.next_member()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read_after(&mut self, cursor: &mut Cursor<'_>, document: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+        match cursor.kind()? {
+            Kind::String => {
+                document.clear();
+                cursor.string_into(document)?;
+                self.has_after = true;
+                Ok(())
+            }
+            Kind::Null => Ok(cursor.literal(b"null")?),
+            Kind::Object => Err(EnvelopeError::AfterIsNotText("an object")),
+            _ => Err(EnvelopeError::AfterIsNotText("neither null nor a string")),
+        }
+    }
+
+    fn read_source(&mut self, cursor: &mut Cursor<'_>) -> Result<(), EnvelopeError> {
+        if !cursor.open_object()? {
+            return Ok(());
+        }
+        loop {
+            let name = cursor.name()?;
+            if name.raw == b"ts_ms" && cursor.kind()? == Kind::Number {
+                let (text, _) = cursor.number()?;
+                self.source_ts_ms = parse_i64(text);
+            } else {
+                cursor.skip()?;
+            }
+            if !cursor.next_member()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn finish(self) -> Result<Envelope, EnvelopeError> {
+        let op = self.op.ok_or(EnvelopeError::NoOp)?;
+        let change = match (op, self.has_after) {
+            (Op::Delete, _) | (Op::Update, false) => Change::Delete,
+            (_, true) => Change::Upsert,
+            (op, false) => return Err(EnvelopeError::NoAfter(op.code())),
+        };
+        Ok(Envelope { op, change, source_ts_ms: self.source_ts_ms })
+    }
+}
+
+/// `ts_ms` of a heartbeat record.
+pub fn heartbeat_ts_ms(value: &[u8]) -> Option<i64> {
+    let mut cursor = Cursor::new(value);
+    if !cursor.open_object().ok()? {
+        return None;
+    }
+    loop {
+        let name = cursor.name().ok()?;
+        match name.raw {
+            b"ts_ms" => return parse_i64(cursor.number().ok()?.0),
+            b"payload" => return heartbeat_ts_ms(cursor.slice(cursor.at(), value.len())),
+            _ => cursor.skip().ok()?,
+        }
+        if !cursor.next_member().ok()? {
+            return None;
+        }
+    }
+}
+
+pub(crate) fn parse_i64(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! One lane per table: the only way rows reach it (invariant I1). The reader fills the next batch while the lane's task
+//! loads the one before; at most one load is in flight.
+
+pub mod batch;
+pub mod label;
+pub mod ranges;
+mod task;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tributary_crds::relay::{BatchConfig, BlockedCause, LaneState, RecordPosition};
+
+use crate::telemetry::metrics::LaneMetrics;
+use batch::{Batch, BatchBuilder, RowTimes};
+use label::{Labels, NamedRange};
+use ranges::{Ranges, Slot};
+
+pub use task::run;
+
+/// Position of a slot this relay does not own.
+pub const UNASSIGNED: i64 = -1;
+
+/// What is fixed about a lane.
+#[derive(Debug)]
+pub struct LaneSpec {
+    pub database: String,
+    pub table: String,
+    /// The slots whose records it takes.
+    pub slots: Vec<Slot>,
+    pub labels: Labels,
+    pub columns: String,
+    pub batch: BatchConfig,
+    /// Name, generation and partition of every slot of the relay, for labels.
+    pub names: Arc<Vec<SlotName>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotName {
+    pub topic: String,
+    pub generation: u16,
+    pub partition: i32,
+}
+
+pub struct Lane {
+    pub spec: LaneSpec,
+    pub metrics: LaneMetrics,
+    filling: Mutex<Filling>,
+    /// Signalled when a batch is taken and when a load ends: the reader's thread may wait for either.
+    changed: Condvar,
+    /// Signalled when there may be a batch to take.
+    work: Notify,
+    /// Everything below is durable in the table, per slot.
+    done: Vec<AtomicI64>,
+    state: Mutex<LaneState>,
+    /// `source.ts` of the oldest event in flight; 0: none.
+    in_flight_source_ms: AtomicI64,
+    wants_rewind: AtomicBool,
+    /// Raised by lanes, lowered by the reader: something needs it between two polls.
+    attention: Arc<AtomicBool>,
+    /// Rows and bytes waiting or in flight, over all lanes.
+    buffered: Arc<AtomicU64>,
+    /// Counts resets; a load begun in an earlier epoch is abandoned.
+    epoch: watch::Sender<u64>,
+}
+
+struct Filling {
+    builder: BatchBuilder,
+    /// Next offset wanted, per slot.
+    next: Vec<i64>,
+    opened: Option<Instant>,
+    in_flight: bool,
+    in_flight_bytes: u64,
+    /// No new batch is taken: a rebalance or the end of the process is near.
+    hold: bool,
+    stop: bool,
+    /// Events are dropped: the lane is blocked and will re-read them.
+    dropping: bool,
+    /// An event this lane cannot take; it stands still in front of it until the configuration changes.
+    refused: Option<Refusal>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub cause: BlockedCause,
+    pub message: String,
+    pub at: Option<RecordPosition>,
+    pub since_ms: u64,
+}
+
+/// What became of an event offered to a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// Already in the table, or the lane is blocked.
+    Skipped,
+    Taken,
+    /// Taken, and the next batch is full while a load is in flight: the reader should hold back.
+    Full,
+}
+
+impl Lane {
+    pub fn new(
+        spec: LaneSpec,
+        metrics: LaneMetrics,
+        attention: Arc<AtomicBool>,
+        buffered: Arc<AtomicU64>,
+    ) -> Self {
+        let slots = spec.names.len();
+        Self {
+            metrics,
+            filling: Mutex::new(Filling {
+                builder: BatchBuilder::default(),
+                next: vec![UNASSIGNED; slots],
+                opened: None,
+                in_flight: false,
+                in_flight_bytes: 0,
+                hold: true,
+                stop: false,
+                dropping: false,
+                refused: None,
+            }),
+            changed: Condvar::new(),
+            work: Notify::new(),
+            done: (0..slots).map(|_| AtomicI64::new(UNASSIGNED)).collect(),
+            state: Mutex::new(LaneState::Idle),
+            in_flight_source_ms: AtomicI64::new(0),
+            wants_rewind: AtomicBool::new(false),
+            attention,
+            buffered,
+            epoch: watch::Sender::new(0),
+            spec,
+        }
+    }
+
+    fn filling(&self) -> MutexGuard<'_, Filling> {
+        // A panic while holding the lock ends the process (the reader's thread is watched); the data stays consistent
+        // because every change under the lock is complete before the next can fail.
+        self.filling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // --- the reader's side ---
+
+    /// Offers one event. `write` appends its row and answers its key length, or refuses the event.
+    pub fn push<E>(
+        &self,
+        slot: Slot,
+        offset: i64,
+        times: RowTimes,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<usize, E>,
+    ) -> Result<Pushed, E> {
+        let mut filling = self.filling();
+        let Some(start) = filling.wanted(slot, offset) else { return Ok(Pushed::Skipped) };
+        let before = filling.builder.bytes();
+        filling.builder.push(times, write)?;
+        let grown = (filling.builder.bytes() - before) as u64;
+        self.buffered.fetch_add(grown, Ordering::Relaxed);
+        self.moved(&mut filling, slot, start, offset + 1);
+        let full = self.is_full(&filling);
+        let in_flight = filling.in_flight;
+        drop(filling);
+        if full && !in_flight {
+            self.work.notify_one();
+        }
+        Ok(if full { Pushed::Full } else { Pushed::Taken })
+    }
+
+    /// Says that nothing below `end` concerns this lane any more: a tombstone, a skipped record, a transaction marker.
+    pub fn advance(&self, slot: Slot, end: i64) {
+        let mut filling = self.filling();
+        if let Some(start) = filling.wanted(slot, end - 1) {
+            self.moved(&mut filling, slot, start, end);
+        }
+    }
+
+    fn moved(&self, filling: &mut Filling, slot: Slot, start: i64, end: i64) {
+        if let Err(error) = filling.builder.advance(slot, start, end) {
+            // Cannot happen: `next` is the end of the range by construction. Never load under a wrong label.
+            tracing::error!(table = %self.spec.table, %error, "positions and ranges disagree; the lane stops");
+            filling.refused = Some(Refusal {
+                cause: BlockedCause::LoadsRejected,
+                message: error.to_string(),
+                at: None,
+                since_ms: now_ms(),
+            });
+            filling.dropping = true;
+            return;
+        }
+        filling.next[slot.0] = end;
+        if filling.opened.is_none() {
+            filling.opened = Some(Instant::now());
+            self.work.notify_one();
+        }
+    }
+
+    fn is_full(&self, filling: &Filling) -> bool {
+        let limits = &self.spec.batch;
+        filling.builder.bytes() as u64 >= limits.max_bytes || filling.builder.rows() as u64 >= limits.max_rows
+    }
+
+    pub fn full(&self) -> bool {
+        let filling = self.filling();
+        self.is_full(&filling)
+    }
+
+    /// Waits until the next batch has room; `false` when it has none by then.
+    pub fn wait_for_room(&self, timeout: Duration) -> bool {
+        let filling = self.filling();
+        let (filling, _) = self
+            .changed
+            .wait_timeout_while(filling, timeout, |filling| self.is_full(filling))
+            .unwrap_or_else(PoisonError::into_inner);
+        !self.is_full(&filling)
+    }
+
+    /// Stops in front of an event that cannot be taken. What was filled before it is still loaded.
+    pub fn refuse(&self, cause: BlockedCause, message: String, at: Option<RecordPosition>) {
+        let mut filling = self.filling();
+        filling.dropping = true;
+        if filling.refused.is_none() {
+            tracing::error!(table = %self.spec.table, ?cause, message, "lane stops");
+            filling.refused = Some(Refusal { cause, message, at, since_ms: now_ms() });
+        }
+    }
+
+    /// Positions to read again from, once, after a blocked lane came free.
+    pub fn take_rewind(&self) -> Option<Vec<(Slot, i64)>> {
+        if !self.wants_rewind.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let mut filling = self.filling();
+        if filling.refused.is_some() {
+            return None;
+        }
+        filling.dropping = false;
+        let mut from = Vec::new();
+        for slot in &self.spec.slots {
+            let done = self.done(*slot);
+            if done != UNASSIGNED {
+                filling.next[slot.0] = done;
+                from.push((*slot, done));
+            }
+        }
+        Some(from)
+    }
+
+    /// Takes no new batch from now on, and waits for the one in flight. `false`: it is still in flight.
+    pub fn quiesce(&self, deadline: Instant) -> bool {
+        let mut filling = self.filling();
+        filling.hold = true;
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let (filling, _) = self
+            .changed
+            .wait_timeout_while(filling, timeout, |filling| filling.in_flight)
+            .unwrap_or_else(PoisonError::into_inner);
+        !filling.in_flight
+    }
+
+    /// Forgets everything and starts from the given positions; a load still in flight is abandoned.
+    pub fn reset(&self, positions: &[(Slot, i64)]) {
+        let mut filling = self.filling();
+        self.buffered.fetch_sub(filling.builder.bytes() as u64, Ordering::Relaxed);
+        filling.builder = BatchBuilder::default();
+        filling.opened = None;
+        filling.dropping = filling.refused.is_some();
+        for slot in &self.spec.slots {
+            let position = positions.iter().find(|(s, _)| s == slot).map_or(UNASSIGNED, |(_, p)| *p);
+            filling.next[slot.0] = position;
+            self.done[slot.0].store(position, Ordering::Release);
+        }
+        filling.hold = positions.is_empty();
+        self.epoch.send_modify(|epoch| *epoch += 1);
+        drop(filling);
+        self.work.notify_one();
+    }
+
+    /// Ends the lane's task once nothing is in flight.
+    pub fn stop(&self) {
+        self.filling().stop = true;
+        self.work.notify_one();
+    }
+
+    // --- what others may see ---
+
+    /// Everything below is durable.
+    pub fn done(&self, slot: Slot) -> i64 {
+        self.done[slot.0].load(Ordering::Acquire)
+    }
+
+    pub fn state(&self) -> LaneState {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (&state, &self.filling().refused) {
+            (LaneState::Idle, Some(refusal)) => LaneState::Blocked {
+                cause: refusal.cause,
+                message: refusal.message.clone(),
+                at: refusal.at.clone(),
+                since_ms: refusal.since_ms,
+            },
+            _ => state,
+        }
+    }
+
+    fn set_state(&self, state: LaneState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// `source.ts` of the oldest event not yet durable, and whether there is any such event.
+    pub fn oldest_unloaded(&self) -> (Option<i64>, bool) {
+        let filling = self.filling();
+        let in_flight = Some(self.in_flight_source_ms.load(Ordering::Acquire)).filter(|ms| *ms != 0);
+        (in_flight.or(filling.builder.oldest_source_ms()), filling.in_flight || filling.builder.rows() > 0)
+    }
+}
+
+impl Filling {
+    /// Where the range that takes `offset` begins; `None` when the lane does not take it.
+    fn wanted(&self, slot: Slot, offset: i64) -> Option<i64> {
+        let next = self.next[slot.0];
+        (!self.dropping && next != UNASSIGNED && offset >= next).then_some(next)
+    }
+}
+
+impl LaneSpec {
+    /// The label of a batch.
+    pub fn label(&self, ranges: &Ranges) -> String {
+        self.labels.label(ranges.iter().map(|range| {
+            let name = &self.names[range.slot.0];
+            NamedRange {
+                topic: &name.topic,
+                generation: name.generation,
+                partition: name.partition,
+                start: range.start,
+                end: range.end,
+            }
+        }))
+    }
+}
+
+pub fn now_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+/// What the task takes to load.
+struct Taken {
+    batch: Batch,
+    epoch: u64,
+}
+
+#[cfg(test)]
+mod tests;

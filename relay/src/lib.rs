@@ -1,0 +1,90 @@
+//! Tributary's relay: Debezium change events from Kafka become rows of StarRocks.
+//!
+//! One way through the rooms: [`source`] reads committed records, [`envelope`] tells what a record says, [`shape`] makes a
+//! row of it, [`lane`] collects rows per table into batches and owns their fate, [`sink`] loads a batch and names the
+//! outcome, and only a durable outcome moves positions. [`telemetry`] shows all of it; [`board`] is what they share.
+
+#![forbid(unsafe_code)]
+
+pub mod board;
+pub mod config;
+pub mod envelope;
+pub mod json;
+pub mod lane;
+pub mod shape;
+pub mod sink;
+pub mod source;
+pub mod telemetry;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use board::Board;
+use config::Config;
+use sink::starrocks::{Credentials, StarRocks};
+
+/// Rows in memory over all tables; batches of 8 MiB for a dozen tables, twice each.
+pub const DEFAULT_BUFFER_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Runs a relay until SIGTERM or SIGINT, or until it cannot go on.
+pub fn run(config: Config, credentials: Credentials, listen: SocketAddr, buffer_bytes: u64) -> anyhow::Result<()> {
+    // The reader has its own thread; these carry loads and probes.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let sink = Arc::new(StarRocks::new(&config.relay.starrocks.http_endpoints, credentials)?);
+    let board = Arc::new(config.board(telemetry::metrics::Metrics::default()));
+    let stop = Arc::new(AtomicBool::new(false));
+    runtime.block_on(async {
+        let listener =
+            tokio::net::TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+        tracing::info!(address = %listener.local_addr()?, tables = board.lanes.len(), "relay");
+        tokio::spawn(telemetry::server::serve(listener, Arc::clone(&board)));
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let tasks = spawn_lanes(&board, &sink);
+        let reader = spawn_reader(Arc::clone(&board), Arc::clone(&stop), buffer_bytes)?;
+        tokio::pin!(reader);
+        let ended = tokio::select! {
+            ended = &mut reader => ended,
+            _ = terminate.recv() => drain(&stop, reader).await,
+            _ = interrupt.recv() => drain(&stop, reader).await,
+        };
+        for task in tasks {
+            task.abort();
+        }
+        ended.context("the reader's thread panicked")?.map_err(anyhow::Error::from)
+    })
+}
+
+type ReaderEnd = Result<Result<(), source::SourceError>, tokio::sync::oneshot::error::RecvError>;
+
+async fn drain(
+    stop: &AtomicBool,
+    reader: std::pin::Pin<&mut tokio::sync::oneshot::Receiver<Result<(), source::SourceError>>>,
+) -> ReaderEnd {
+    tracing::info!("draining");
+    stop.store(true, Ordering::Release);
+    reader.await
+}
+
+/// One task per table.
+pub fn spawn_lanes<S: sink::Sink>(board: &Board, sink: &Arc<S>) -> Vec<tokio::task::JoinHandle<()>> {
+    board.lanes.iter().map(|lane| tokio::spawn(lane::run(Arc::clone(lane), Arc::clone(sink)))).collect()
+}
+
+/// The reader in a thread of its own: polling blocks, and shaping is the part that needs a core.
+pub fn spawn_reader(
+    board: Arc<Board>,
+    stop: Arc<AtomicBool>,
+    buffer_bytes: u64,
+) -> anyhow::Result<tokio::sync::oneshot::Receiver<Result<(), source::SourceError>>> {
+    let (done, ended) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("reader".into()).spawn(move || {
+        let result = source::Reader::new(board, stop, buffer_bytes).and_then(source::Reader::run);
+        let _ = done.send(result);
+    })?;
+    Ok(ended)
+}

@@ -1,0 +1,69 @@
+//! `_extra`: what no column took, so that nothing of a document is lost.
+//!
+//! One JSON object, `{"<path>":{"v":<value>,"t":"<BSON type>"}}`; values are Extended JSON v2 relaxed. A value that would
+//! take the text beyond its bound stays out and the row says where its document is: in `$truncated`.
+
+use super::bson;
+use crate::json::{Cursor, JsonError, write_escaped, write_int, write_string};
+
+#[derive(Debug)]
+pub(super) struct Extra {
+    text: Vec<u8>,
+    truncated: bool,
+    max: usize,
+}
+
+impl Extra {
+    pub(super) fn new(max: usize) -> Self {
+        Self { text: Vec::new(), truncated: false, max }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.text.clear();
+        self.truncated = false;
+    }
+
+    pub(super) fn truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// Takes the value the cursor stands at, as the value of `path`.
+    pub(super) fn take(&mut self, path: &str, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        let before = self.text.len();
+        self.text.push(if before == 0 { b'{' } else { b',' });
+        self.text.push(b'"');
+        write_escaped(path.as_bytes(), &mut self.text);
+        self.text.extend_from_slice(b"\":{\"v\":");
+        let mut look = cursor.clone();
+        let type_name = bson::read(&mut look)?.type_name();
+        bson::write_relaxed(cursor, &mut self.text)?;
+        self.text.extend_from_slice(b",\"t\":\"");
+        self.text.extend_from_slice(type_name.as_bytes());
+        self.text.extend_from_slice(b"\"}");
+        if self.text.len() > self.max {
+            self.text.truncate(before);
+            self.truncated = true;
+        }
+        Ok(())
+    }
+
+    /// Appends the object to a row; nothing when nothing was kept.
+    pub(super) fn finish(&mut self, at: (&str, i32, i64), out: &mut Vec<u8>) {
+        if self.truncated {
+            let (topic, partition, offset) = at;
+            self.text.push(if self.text.is_empty() { b'{' } else { b',' });
+            self.text.extend_from_slice(b"\"$truncated\":{\"topic\":");
+            write_string(topic, &mut self.text);
+            self.text.extend_from_slice(b",\"partition\":");
+            write_int(i64::from(partition), &mut self.text);
+            self.text.extend_from_slice(b",\"offset\":");
+            write_int(offset, &mut self.text);
+            self.text.push(b'}');
+        }
+        if !self.text.is_empty() {
+            out.extend_from_slice(b",\"_extra\":");
+            out.extend_from_slice(&self.text);
+            out.push(b'}');
+        }
+    }
+}

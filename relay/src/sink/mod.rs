@@ -1,0 +1,63 @@
+//! Where batches go. A sink answers with a [`LoadOutcome`]; only [`LoadOutcome::Durable`] moves positions.
+
+pub mod starrocks;
+
+use std::future::Future;
+
+use bytes::Bytes;
+use tributary_crds::relay::{BlockedCause, RetryCause};
+
+/// One load: everything a sink needs, the same on every attempt.
+#[derive(Clone, Debug)]
+pub struct LoadRequest {
+    pub database: String,
+    pub table: String,
+    pub label: String,
+    /// Value of the `columns` header.
+    pub columns: String,
+    pub body: Bytes,
+    pub rows: u64,
+}
+
+/// What became of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadOutcome {
+    /// Committed: `Success`, `Publish Timeout`, or a label found COMMITTED or VISIBLE. Never sent again.
+    Durable(Durable),
+    /// The same bytes go again under the same label.
+    Retry {
+        cause: RetryCause,
+        message: String,
+        /// The attempt may have been committed all the same: ask for the label's state before the next one.
+        ambiguous: bool,
+    },
+    /// No retry helps before somebody changes something; tried again rarely.
+    Blocked { cause: BlockedCause, message: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// Readers see it already.
+    pub visible: bool,
+}
+
+/// What StarRocks knows of a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelState {
+    Durable(Durable),
+    /// PREPARE or PREPARED: a load under it runs, or its client died and its timeout has not passed.
+    Running,
+    /// ABORTED, or never heard of: free for use.
+    Free,
+    /// The question could not be answered.
+    Unanswered { cause: RetryCause, message: String },
+}
+
+pub trait Sink: Send + Sync + 'static {
+    fn load(&self, request: &LoadRequest) -> impl Future<Output = LoadOutcome> + Send;
+
+    fn label_state(&self, database: &str, label: &str) -> impl Future<Output = LabelState> + Send;
+
+    /// Asks for a running load to be aborted. Whether it was is what [`Sink::label_state`] says afterwards.
+    fn cancel(&self, database: &str, table: &str, label: &str) -> impl Future<Output = ()> + Send;
+}

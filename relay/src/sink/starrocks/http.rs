@@ -1,0 +1,188 @@
+//! One HTTP/1.1 exchange on a connection of its own.
+//!
+//! No pool: an idle connection that died under a request leaves an outcome nobody knows, and a load is large enough that a
+//! connect costs nothing. No automatic redirects: who may see the body and the password is decided hop by hop.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::{Sleep, timeout};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Answers are small; anything beyond is cut off, never buffered.
+const MAX_REPLY: usize = 64 * 1024;
+/// Longest wait for `100 Continue`. A server may lawfully never send it, so after this the body goes anyway.
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub status: StatusCode,
+    pub location: Option<String>,
+    pub body: Vec<u8>,
+    /// Whether any of the request's body went out before the answer.
+    pub body_sent: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoReply {
+    /// Nothing of the request was sent.
+    #[error("cannot connect to {host}: {why}")]
+    Connect { host: String, why: String },
+    #[error("{host}: {why}")]
+    Broken { host: String, why: String, body_sent: bool },
+    #[error("{host} did not answer within {after:?}")]
+    Timeout { host: String, after: Duration, body_sent: bool },
+}
+
+pub(super) struct Call<'a> {
+    pub method: Method,
+    pub uri: &'a Uri,
+    pub headers: &'a [(&'static str, String)],
+    /// Sent only after the server says `100 Continue`.
+    pub body: Option<Bytes>,
+    pub timeout: Duration,
+}
+
+pub(super) async fn call(call: Call<'_>) -> Result<Reply, NoReply> {
+    let host = call.uri.authority().map_or_else(String::new, ToString::to_string);
+    let connect_failed = |why: String| NoReply::Connect { host: host.clone(), why };
+    let address = format!("{}:{}", call.uri.host().unwrap_or_default(), call.uri.port_u16().unwrap_or(80));
+    let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(connect_failed(error.to_string())),
+        Err(_) => return Err(connect_failed(format!("no connection within {CONNECT_TIMEOUT:?}"))),
+    };
+    // A request is headers, a wait, then one large body: Nagle's algorithm would only delay the first.
+    let _ = stream.set_nodelay(true);
+    let body_sent = Arc::new(AtomicBool::new(false));
+    let exchange = exchange(stream, &call, &host, &body_sent);
+    match timeout(call.timeout, exchange).await {
+        Ok(Ok(reply)) => Ok(reply),
+        Ok(Err(why)) => {
+            Err(NoReply::Broken { host, why, body_sent: body_sent.load(Ordering::Acquire) })
+        }
+        Err(_) => Err(NoReply::Timeout {
+            host,
+            after: call.timeout,
+            body_sent: body_sent.load(Ordering::Acquire),
+        }),
+    }
+}
+
+async fn exchange(
+    stream: TcpStream,
+    call: &Call<'_>,
+    host: &str,
+    body_sent: &Arc<AtomicBool>,
+) -> Result<Reply, String> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| describe(&error))?;
+    let request = request(call, host, body_sent)?;
+    // Driven beside the request and dropped with it: no task outlives the exchange.
+    let reply = async {
+        let response = sender.send_request(request).await.map_err(|error| describe(&error))?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_REPLY).collect().await.map_err(|e| e.to_string())?;
+        Ok(Reply {
+            status: head.status,
+            location: head
+                .headers
+                .get(header::LOCATION)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned),
+            body: body.to_bytes().to_vec(),
+            body_sent: body_sent.load(Ordering::Acquire),
+        })
+    };
+    tokio::pin!(connection, reply);
+    tokio::select! {
+        biased;
+        reply = &mut reply => reply,
+        // The connection may end first (the server closes); what it received still reaches the reply.
+        ended = &mut connection => match ended {
+            Ok(()) => reply.await,
+            Err(error) => Err(describe(&error)),
+        },
+    }
+}
+
+fn request(call: &Call<'_>, host: &str, body_sent: &Arc<AtomicBool>) -> Result<Request<Gated>, String> {
+    let target = call.uri.path_and_query().map_or("/", |p| p.as_str());
+    let mut builder = Request::builder().method(&call.method).uri(target).header(header::HOST, host);
+    for (name, value) in call.headers {
+        builder = builder.header(*name, value);
+    }
+    let (go, wait) = oneshot::channel();
+    let body = Gated {
+        data: call.body.clone(),
+        gate: call.body.is_some().then(|| (wait, Box::pin(tokio::time::sleep(CONTINUE_TIMEOUT)))),
+        sent: Arc::clone(body_sent),
+    };
+    let mut request = builder.body(body).map_err(|error| error.to_string())?;
+    let go = Mutex::new(Some(go));
+    hyper::ext::on_informational(&mut request, move |info| {
+        if info.status() == StatusCode::CONTINUE
+            && let Some(go) = go.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            let _ = go.send(());
+        }
+    });
+    Ok(request)
+}
+
+fn describe(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// A body held back until the server asks for it, so that a load refused by its headers never sends a byte.
+struct Gated {
+    data: Option<Bytes>,
+    gate: Option<(oneshot::Receiver<()>, Pin<Box<Sleep>>)>,
+    sent: Arc<AtomicBool>,
+}
+
+impl Body for Gated {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some((asked, patience)) = &mut self.gate {
+            // A dropped sender (`Err`) never says go: then patience decides.
+            let asked = matches!(Pin::new(asked).poll(cx), Poll::Ready(Ok(())));
+            if !asked && patience.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.gate = None;
+        }
+        Poll::Ready(self.data.take().map(|data| {
+            self.sent.store(true, Ordering::Release);
+            Ok(Frame::data(data))
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}

@@ -1,0 +1,259 @@
+//! Stream Load: bodiless first hop to FE, redirects by hand, the body to BE when it asks for it.
+
+mod http;
+mod response;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use hyper::{Method, Uri};
+use tributary_crds::relay::{BlockedCause, RetryCause};
+
+use super::{LabelState, LoadOutcome, LoadRequest, Sink};
+use http::{Call, NoReply, Reply, call};
+
+/// client → follower FE → leader FE → BE is the longest chain there is.
+const MAX_HOPS: usize = 3;
+const FE_TIMEOUT: Duration = Duration::from_secs(10);
+/// `timeout` header in seconds. At most 60 (correctness rule 1); it also bounds how long one slow publish holds the lane:
+/// StarRocks answers `Publish Timeout`, which is durable, after about a quarter to a half of it.
+const LOAD_TIMEOUT_S: u64 = 60;
+/// Longer than the server's own limit: giving up earlier would make clear outcomes unclear.
+const CALL_TIMEOUT: Duration = Duration::from_secs(LOAD_TIMEOUT_S + 10);
+
+/// Where the user and password come from. Read for every load: a rotated Secret needs no restart.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    Files(PathBuf),
+    Fixed { username: String, password: String },
+}
+
+impl Credentials {
+    async fn header(&self) -> Result<String, String> {
+        let (username, password) = match self {
+            Self::Fixed { username, password } => (username.clone(), password.clone()),
+            Self::Files(dir) => (read(dir.join("username")).await?, read(dir.join("password")).await?),
+        };
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+        Ok(format!("Basic {pair}"))
+    }
+}
+
+async fn read(path: PathBuf) -> Result<String, String> {
+    let text = tokio::fs::read_to_string(&path).await;
+    // Secrets written by hand often end in a newline; a StarRocks password never does on purpose.
+    text.map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+pub struct StarRocks {
+    frontends: Vec<Uri>,
+    credentials: Credentials,
+    /// The frontend that answered last.
+    preferred: AtomicUsize,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("StarRocks endpoint {0:?}: expected http://host:port")]
+pub struct EndpointError(String);
+
+impl StarRocks {
+    pub fn new(endpoints: &[String], credentials: Credentials) -> Result<Self, EndpointError> {
+        let frontends = endpoints
+            .iter()
+            .map(|text| {
+                let uri: Option<Uri> = text.parse().ok();
+                uri.filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some())
+                    .ok_or_else(|| EndpointError(text.clone()))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if frontends.is_empty() {
+            return Err(EndpointError("(none)".into()));
+        }
+        Ok(Self { frontends, credentials, preferred: AtomicUsize::new(0) })
+    }
+
+    /// Asks frontends in turn, the one that answered last first. Only "no answer" moves on to the next.
+    async fn frontend(&self, method: &Method, path: &str, headers: &[(&'static str, String)]) -> Result<Reply, NoReply> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut failure = None;
+        for i in 0..self.frontends.len() {
+            let index = (first + i) % self.frontends.len();
+            let uri = at(&self.frontends[index], path);
+            let reply = match uri {
+                Ok(uri) => {
+                    call(Call { method: method.clone(), uri: &uri, headers, body: None, timeout: FE_TIMEOUT }).await
+                }
+                Err(why) => return Err(NoReply::Broken { host: path.to_owned(), why, body_sent: false }),
+            };
+            match reply {
+                Ok(reply) => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return Ok(reply);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or(NoReply::Connect { host: "(none)".into(), why: "no frontends".into() }))
+    }
+
+    /// A small question, redirects followed without a body.
+    async fn ask(&self, method: Method, path: &str) -> Result<Reply, (RetryCause, String)> {
+        let authorization =
+            self.credentials.header().await.map_err(|why| (RetryCause::Unreachable, why))?;
+        let headers = [("Authorization", authorization)];
+        let mut reply = self.frontend(&method, path, &headers).await.map_err(|e| no_reply(&e))?;
+        for _ in 0..MAX_HOPS {
+            let Some(target) = redirect(&reply).map_err(|why| (RetryCause::ServerError, why))? else {
+                return Ok(reply);
+            };
+            reply = call(Call {
+                method: method.clone(),
+                uri: &target,
+                headers: &headers,
+                body: None,
+                timeout: FE_TIMEOUT,
+            })
+            .await
+            .map_err(|e| no_reply(&e))?;
+        }
+        Ok(reply)
+    }
+
+    async fn stream_load(&self, request: &LoadRequest) -> LoadOutcome {
+        let authorization = match self.credentials.header().await {
+            Ok(header) => header,
+            Err(message) => {
+                return LoadOutcome::Blocked { cause: BlockedCause::AuthenticationFailed, message };
+            }
+        };
+        let headers = load_headers(request, authorization);
+        let path = format!("/api/{}/{}/_stream_load", request.database, request.table);
+        let mut reply = match self.frontend(&Method::PUT, &path, &headers).await {
+            Ok(reply) => reply,
+            Err(error) => return failed(&error),
+        };
+        for _ in 0..MAX_HOPS {
+            let target = match redirect(&reply) {
+                Ok(Some(target)) => target,
+                Ok(None) => break,
+                Err(message) => {
+                    return LoadOutcome::Retry { cause: RetryCause::ServerError, message, ambiguous: false };
+                }
+            };
+            // Authorization goes along: the host was named by a frontend the operator configured, or by one it named.
+            reply = match call(Call {
+                method: Method::PUT,
+                uri: &target,
+                headers: &headers,
+                body: Some(request.body.clone()),
+                timeout: CALL_TIMEOUT,
+            })
+            .await
+            {
+                Ok(reply) => reply,
+                Err(error) => return failed(&error),
+            };
+        }
+        self.outcome(&reply, request).await
+    }
+
+    async fn outcome(&self, reply: &Reply, request: &LoadRequest) -> LoadOutcome {
+        let (outcome, error_url) =
+            response::load_outcome(reply.status.as_u16(), &reply.body, reply.body_sent, request.rows);
+        match (outcome, error_url) {
+            (LoadOutcome::Blocked { cause: BlockedCause::LoadsRejected, message }, Some(url)) => {
+                let rows = rejected_rows(&url).await;
+                LoadOutcome::Blocked { cause: BlockedCause::LoadsRejected, message: format!("{message}; {rows}") }
+            }
+            (outcome, _) => outcome,
+        }
+    }
+}
+
+impl Sink for StarRocks {
+    async fn load(&self, request: &LoadRequest) -> LoadOutcome {
+        self.stream_load(request).await
+    }
+
+    async fn label_state(&self, database: &str, label: &str) -> LabelState {
+        match self.ask(Method::GET, &format!("/api/{database}/get_load_state?label={label}")).await {
+            Ok(reply) => response::label_state(reply.status.as_u16(), &reply.body),
+            Err((cause, message)) => LabelState::Unanswered { cause, message },
+        }
+    }
+
+    async fn cancel(&self, database: &str, table: &str, label: &str) {
+        let path = format!("/api/{database}/{table}/_cancel?label={label}");
+        match self.ask(Method::POST, &path).await {
+            Ok(reply) => tracing::info!(label, answer = response::excerpt(&reply.body), "cancel"),
+            Err((_, message)) => tracing::warn!(label, message, "cancel"),
+        }
+    }
+}
+
+/// Headers of every load. FE looks only at `Expect` and `Authorization`, BE at the rest; both get them all, as from any client.
+fn load_headers(request: &LoadRequest, authorization: String) -> Vec<(&'static str, String)> {
+    vec![
+        ("Authorization", authorization),
+        ("Expect", "100-continue".into()),
+        ("label", request.label.clone()),
+        ("format", "json".into()),
+        // One array rather than lines: the form the official connectors send.
+        ("strip_outer_array", "true".into()),
+        ("columns", request.columns.clone()),
+        ("strict_mode", "true".into()),
+        ("max_filter_ratio", "0".into()),
+        // The server's default is Asia/Shanghai.
+        ("timezone", "UTC".into()),
+        ("timeout", LOAD_TIMEOUT_S.to_string()),
+    ]
+}
+
+fn at(base: &Uri, path: &str) -> Result<Uri, String> {
+    let authority = base.authority().map_or("", |a| a.as_str());
+    format!("http://{authority}{path}").parse().map_err(|error| format!("{authority}{path}: {error}"))
+}
+
+/// Where a reply points to; `None`: it is final.
+fn redirect(reply: &Reply) -> Result<Option<Uri>, String> {
+    if !reply.status.is_redirection() {
+        return Ok(None);
+    }
+    let location = reply.location.as_deref().unwrap_or_default();
+    match location.parse::<Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(Some(uri)),
+        _ => Err(format!("HTTP {} with Location {location:?}", reply.status)),
+    }
+}
+
+fn no_reply(error: &NoReply) -> (RetryCause, String) {
+    let cause = match error {
+        NoReply::Timeout { .. } => RetryCause::Timeout,
+        NoReply::Connect { .. } | NoReply::Broken { .. } => RetryCause::Unreachable,
+    };
+    (cause, error.to_string())
+}
+
+fn failed(error: &NoReply) -> LoadOutcome {
+    let (cause, message) = no_reply(error);
+    let ambiguous = match error {
+        NoReply::Connect { .. } => false,
+        NoReply::Broken { body_sent, .. } | NoReply::Timeout { body_sent, .. } => *body_sent,
+    };
+    LoadOutcome::Retry { cause, message, ambiguous }
+}
+
+/// First lines of the list of rejected rows. Without credentials: the URL came from a reply's body, not from a frontend's
+/// redirect.
+async fn rejected_rows(url: &str) -> String {
+    let Ok(uri) = url.parse::<Uri>() else { return format!("rejected rows: {url}") };
+    let reply =
+        call(Call { method: Method::GET, uri: &uri, headers: &[], body: None, timeout: FE_TIMEOUT }).await;
+    match reply {
+        Ok(reply) => format!("rejected rows: {}", response::excerpt(&reply.body)),
+        Err(error) => format!("rejected rows at {url}: {error}"),
+    }
+}

@@ -1,0 +1,299 @@
+//! What librdkafka calls back for: assignments, commits, statistics. All of it runs in the reader's thread, inside `poll`.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use tributary_crds::relay::{BlockedCause, RecordPosition, RelayPhase};
+
+use super::position::{Known, Start};
+use crate::board::Board;
+use crate::lane::UNASSIGNED;
+use crate::lane::ranges::Slot;
+
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a revoked lane may finish its load. Far below `max.poll.interval.ms`, within which the callback must return.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How far back the heartbeat topic is read: a few records and the transaction markers between them.
+const HEARTBEAT_TAIL: i64 = 10;
+
+pub(super) struct Context {
+    board: Arc<Board>,
+    /// Set when the relay cannot go on; the loop ends with it and the process is started anew.
+    fatal: Mutex<Option<String>>,
+}
+
+impl Context {
+    pub(super) fn new(board: Arc<Board>) -> Self {
+        Self { board, fatal: Mutex::new(None) }
+    }
+
+    pub(super) fn fatal(&self) -> Option<String> {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn fail(&self, message: String) {
+        tracing::error!(message, "cannot go on");
+        *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+    }
+
+    fn assigned(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
+        self.board.metrics.rebalances.inc();
+        let slots = self.slots(assigned);
+        tracing::info!(partitions = slots.len(), "assigned");
+        let starts = match self.starts(consumer, &slots) {
+            Ok(starts) => starts,
+            Err(error) => return self.fail(format!("positions of the assigned partitions: {error}")),
+        };
+        for lane in &self.board.lanes {
+            let mine: Vec<_> = starts.iter().filter(|(slot, _)| lane.spec.slots.contains(slot)).copied().collect();
+            lane.reset(&mine);
+        }
+        for (slot, start) in &starts {
+            let state = &self.board.slots[slot.0];
+            state.position.store(*start, Ordering::Release);
+            state.committed.store(*start, Ordering::Release);
+        }
+        if let Err(error) = self.assign(consumer, &starts) {
+            return self.fail(format!("assign: {error}"));
+        }
+        // No partition at all: the topics are not there yet, or other members have them.
+        self.board.set_phase(if slots.is_empty() { RelayPhase::Starting } else { RelayPhase::Running });
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Self>, starts: &[(Slot, i64)]) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for (slot, start) in starts {
+            let partition = self.board.slots[slot.0].partition;
+            list.add_partition_offset(self.board.topic(*slot), partition, Offset::Offset(*start))?;
+        }
+        // Beside the group's assignment: every relay needs the heartbeat, whoever of them would be given its partition.
+        let heartbeat = &self.board.config.kafka.heartbeat_topic;
+        list.add_partition_offset(heartbeat, 0, Offset::OffsetTail(HEARTBEAT_TAIL))?;
+        consumer.assign(&list)
+    }
+
+    fn slots(&self, list: &TopicPartitionList) -> Vec<Slot> {
+        list.elements()
+            .iter()
+            .filter_map(|element| {
+                let dataset = self.board.dataset_of_topic(element.topic())?;
+                let slot = self.board.datasets[dataset].slot(element.partition());
+                if slot.is_none() {
+                    self.partitions_changed(dataset, None);
+                }
+                slot
+            })
+            .collect()
+    }
+
+    /// Decides every slot's start. Lost positions block their dataset's lanes and are left out.
+    fn starts(&self, consumer: &BaseConsumer<Self>, slots: &[Slot]) -> KafkaResult<Vec<(Slot, i64)>> {
+        let committed = self.committed(consumer, slots)?;
+        let mut starts = Vec::new();
+        let mut checked = None;
+        for (slot, committed) in slots.iter().zip(committed) {
+            let state = &self.board.slots[slot.0];
+            if checked != Some(state.dataset) {
+                self.check_partition_count(consumer, state.dataset)?;
+                checked = Some(state.dataset);
+            }
+            let topic = self.board.topic(*slot);
+            let (low, high) = consumer.fetch_watermarks(topic, state.partition, QUERY_TIMEOUT)?;
+            match (Known { committed, low, high }).start() {
+                Start::At(start) => starts.push((*slot, start)),
+                Start::Lost(lost) => {
+                    let message = format!(
+                        "{topic}/{}: {lost}. A Replay with from: snapshot (or earliest, for what is left) repairs the tables",
+                        state.partition
+                    );
+                    let at = committed.unwrap_or(low);
+                    self.block(state.dataset, BlockedCause::PositionLost, &message, Some((*slot, at)));
+                }
+            }
+        }
+        Ok(starts)
+    }
+
+    fn committed(&self, consumer: &BaseConsumer<Self>, slots: &[Slot]) -> KafkaResult<Vec<Option<i64>>> {
+        let mut list = TopicPartitionList::new();
+        for slot in slots {
+            list.add_partition(self.board.topic(*slot), self.board.slots[slot.0].partition);
+        }
+        let committed = consumer.committed_offsets(list, QUERY_TIMEOUT)?;
+        Ok(slots
+            .iter()
+            .map(|slot| {
+                let partition = self.board.slots[slot.0].partition;
+                match committed.find_partition(self.board.topic(*slot), partition)?.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                }
+            })
+            .collect())
+    }
+
+    fn check_partition_count(&self, consumer: &BaseConsumer<Self>, dataset: usize) -> KafkaResult<()> {
+        let topic = &self.board.datasets[dataset].config.topic;
+        let metadata = consumer.fetch_metadata(Some(&topic.name), QUERY_TIMEOUT)?;
+        let found = metadata.topics().first().map_or(0, |t| t.partitions().len());
+        if found != topic.partitions as usize {
+            self.partitions_changed(dataset, Some(found));
+        }
+        Ok(())
+    }
+
+    /// More partitions would move keys between them and break the order within a key (correctness rule 2).
+    fn partitions_changed(&self, dataset: usize, found: Option<usize>) {
+        let topic = &self.board.datasets[dataset].config.topic;
+        let found = found.map_or("another number of".to_owned(), |n| n.to_string());
+        let message = format!(
+            "topic {} has {found} partitions, {} when it was created: the order of changes to a document is no longer known",
+            topic.name, topic.partitions
+        );
+        self.block(dataset, BlockedCause::PartitionsChanged, &message, None);
+    }
+
+    fn block(&self, dataset: usize, cause: BlockedCause, message: &str, at: Option<(Slot, i64)>) {
+        let at = at.map(|(slot, offset)| RecordPosition {
+            topic: self.board.topic(slot).to_owned(),
+            partition: self.board.slots[slot.0].partition,
+            offset,
+        });
+        for lane in self.board.lanes_of(dataset) {
+            lane.refuse(cause, message.to_owned(), at.clone());
+        }
+    }
+
+    /// Eager protocol: everything is given back. Lanes finish what is in flight, what is durable is committed.
+    fn revoked(&self, consumer: &BaseConsumer<Self>) {
+        let lost = consumer.assignment_lost();
+        tracing::info!(lost, "revoked");
+        let deadline = Instant::now() + REVOKE_TIMEOUT;
+        // After a loss another relay may own the partitions already: commit nothing, wait for nothing.
+        if !lost {
+            for lane in &self.board.lanes {
+                if !lane.quiesce(deadline) {
+                    tracing::warn!(table = lane.spec.table, "load abandoned at revocation");
+                }
+            }
+            if let Err(error) = commit(&self.board, consumer, CommitMode::Sync) {
+                tracing::warn!(%error, "commit at revocation; the next owner repeats a little");
+            }
+        }
+        for lane in &self.board.lanes {
+            lane.reset(&[]);
+        }
+        for slot in &self.board.slots {
+            slot.position.store(UNASSIGNED, Ordering::Release);
+            slot.committed.store(UNASSIGNED, Ordering::Release);
+            slot.end.store(UNASSIGNED, Ordering::Release);
+        }
+        self.board.set_phase(RelayPhase::Starting);
+        if let Err(error) = consumer.unassign() {
+            self.fail(format!("unassign: {error}"));
+        }
+    }
+}
+
+/// Commits what is durable in every table, where that moved on. `true`: there was something.
+pub(super) fn commit(board: &Board, consumer: &BaseConsumer<Context>, mode: CommitMode) -> KafkaResult<bool> {
+    let mut list = TopicPartitionList::new();
+    for (index, state) in board.slots.iter().enumerate() {
+        let slot = Slot(index);
+        let Some(offset) = board.committable(slot) else { continue };
+        if offset != state.committed.load(Ordering::Acquire) {
+            list.add_partition_offset(board.topic(slot), state.partition, Offset::Offset(offset))?;
+        }
+    }
+    if list.count() == 0 {
+        return Ok(false);
+    }
+    consumer.commit(&list, mode)?;
+    if matches!(mode, CommitMode::Sync) {
+        committed(board, &list);
+    }
+    Ok(true)
+}
+
+fn committed(board: &Board, list: &TopicPartitionList) {
+    for element in list.elements() {
+        let slot = board
+            .dataset_of_topic(element.topic())
+            .and_then(|dataset| board.datasets[dataset].slot(element.partition()));
+        if let (Some(slot), Offset::Offset(offset)) = (slot, element.offset()) {
+            board.slots[slot.0].committed.store(offset, Ordering::Release);
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => tracing::error!(facility, message, "kafka"),
+            RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "kafka"),
+            _ => tracing::debug!(facility, message, "kafka"),
+        }
+    }
+
+    /// Ends of partitions. `eof_offset` lies behind trailing transaction markers, which never arrive as records.
+    fn stats(&self, statistics: Statistics) {
+        for dataset in 0..self.board.datasets.len() {
+            let dataset = &self.board.datasets[dataset];
+            let Some(topic) = statistics.topics.get(&dataset.config.topic.name) else { continue };
+            for slot in dataset.slots() {
+                let state = &self.board.slots[slot.0];
+                let Some(partition) = topic.partitions.get(&state.partition) else { continue };
+                let position = state.position.load(Ordering::Acquire);
+                if position == UNASSIGNED {
+                    continue;
+                }
+                if partition.ls_offset >= 0 {
+                    state.end.store(partition.ls_offset.max(position), Ordering::Release);
+                }
+                // Nothing was queued when this was written and everything handed out has been dealt with since, for both
+                // happen in this thread: all offsets below eof are past.
+                if partition.fetchq_cnt == 0 && partition.eof_offset > position && partition.app_offset <= position {
+                    state.position.store(partition.eof_offset, Ordering::Release);
+                    for route in &dataset.routes {
+                        self.board.lanes[route.lane].advance(slot, partition.eof_offset);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    /// Eager assignment on purpose: with static membership rebalances are rare, and "everything is given back, everything
+    /// is decided anew" is one path to get right instead of two.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoked(consumer),
+            other => self.fail(format!("rebalance: {other:?}")),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        match result {
+            Ok(()) => committed(&self.board, offsets),
+            Err(error) => tracing::warn!(%error, "commit; tried again"),
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Kafka: the reader's thread. It polls, shapes events into the lanes' next batches, holds back when one is full, and commits
+//! what has become durable. It never stops polling: a consumer that does is thrown out of its group.
+
+mod context;
+mod position;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use tributary_crds::relay::{BlockedCause, KafkaConfig, LaneState, RecordPosition, RelayPhase, pack_ver};
+
+use crate::board::{Board, Dataset};
+use crate::envelope::{self, EnvelopeError, KeyError};
+use crate::lane::batch::RowTimes;
+use crate::lane::ranges::Slot;
+use crate::lane::{Pushed, now_ms};
+use crate::shape::{Event, Scratch};
+use context::{Context, commit};
+
+const POLL: Duration = Duration::from_millis(50);
+const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// Longest the loop waits for one lane's batch to be taken before it pauses the topic. A pause throws away what librdkafka
+/// has fetched ahead, so a short wait is cheaper; a long one would hold up the siblings.
+const ROOM_WAIT: Duration = Duration::from_millis(200);
+/// A seek only moves a cursor; it waits for the fetcher to take note.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// At SIGTERM: how long loads in flight may take before they are left to the next start.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// Settings of the consumer.
+pub fn client_config(kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", kafka.bootstrap_servers.join(","))
+        .set("group.id", &kafka.group_id)
+        .set("group.instance.id", &kafka.group_instance_id)
+        .set("client.id", &kafka.group_instance_id)
+        .set("isolation.level", "read_committed")
+        // Positions are this relay's business: none is ever stored, committed or reset behind its back.
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("partition.assignment.strategy", "roundrobin")
+        .set("session.timeout.ms", "45000")
+        .set("max.poll.interval.ms", "300000")
+        // Fetched ahead: the bound on memory below the lanes.
+        .set("queued.max.messages.kbytes", "32768")
+        .set("queued.min.messages", "20000")
+        .set("fetch.wait.max.ms", "200")
+        .set("statistics.interval.ms", "500")
+        .set("allow.auto.create.topics", "false")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    config
+}
+
+pub struct Reader {
+    board: Arc<Board>,
+    consumer: BaseConsumer<Context>,
+    stop: Arc<AtomicBool>,
+    /// Bytes all lanes together may hold before everything is paused.
+    budget: u64,
+    document: Vec<u8>,
+    key: Vec<u8>,
+    scratch: Scratch,
+    /// The dataset of the last record: consecutive records nearly always share a topic.
+    last: usize,
+    paused: Vec<bool>,
+    committed_at: Instant,
+}
+
+impl Reader {
+    pub fn new(board: Arc<Board>, stop: Arc<AtomicBool>, budget: u64) -> Result<Self, SourceError> {
+        let context = Context::new(Arc::clone(&board));
+        let consumer: BaseConsumer<Context> = client_config(&board.config.kafka).create_with_context(context)?;
+        let topics: Vec<&str> = board.datasets.iter().map(|d| d.config.topic.name.as_str()).collect();
+        consumer.subscribe(&topics)?;
+        Ok(Self {
+            paused: vec![false; board.datasets.len()],
+            board,
+            consumer,
+            stop,
+            budget,
+            document: Vec::new(),
+            key: Vec::new(),
+            scratch: Scratch::default(),
+            last: 0,
+            committed_at: Instant::now(),
+        })
+    }
+
+    /// Reads until told to stop, then drains.
+    pub fn run(mut self) -> Result<(), SourceError> {
+        let mut since_chores = 0u32;
+        while !self.stop.load(Ordering::Acquire) {
+            let idle = match self.consumer.poll(POLL) {
+                None => true,
+                Some(Ok(message)) => {
+                    // The message borrows the consumer; the handler needs the rest of self.
+                    let handled = Handler {
+                        board: &self.board,
+                        document: &mut self.document,
+                        key: &mut self.key,
+                        scratch: &mut self.scratch,
+                        last: &mut self.last,
+                    }
+                    .record(&message);
+                    drop(message);
+                    if let Some(full) = handled {
+                        self.hold_back(full)?;
+                    }
+                    false
+                }
+                Some(Err(error)) => {
+                    self.kafka_error(error)?;
+                    true
+                }
+            };
+            since_chores += 1;
+            if idle || since_chores >= 256 || self.board.attention.load(Ordering::Relaxed) {
+                since_chores = 0;
+                self.chores()?;
+            }
+        }
+        self.drain()
+    }
+
+    /// What lies between two polls, a few dozen times a second.
+    fn chores(&mut self) -> Result<(), SourceError> {
+        self.board.polled_ms.store(now_ms(), Ordering::Release);
+        if let Some(fatal) = self.consumer.context().fatal() {
+            return Err(SourceError::Fatal(fatal));
+        }
+        if self.board.attention.swap(false, Ordering::AcqRel) {
+            self.rewind()?;
+            self.resume()?;
+        }
+        if self.board.buffered.load(Ordering::Relaxed) > self.budget {
+            for dataset in 0..self.paused.len() {
+                self.pause(dataset)?;
+            }
+        }
+        if self.committed_at.elapsed() >= COMMIT_EVERY {
+            self.committed_at = Instant::now();
+            commit(&self.board, &self.consumer, CommitMode::Async)?;
+        }
+        Ok(())
+    }
+
+    /// A batch is full while another is in flight: wait a little, then pause the topic.
+    fn hold_back(&mut self, lane: usize) -> Result<(), SourceError> {
+        let lane = Arc::clone(&self.board.lanes[lane]);
+        let hopeless = matches!(lane.state(), LaneState::Retrying { .. } | LaneState::Blocked { .. });
+        if !hopeless && lane.wait_for_room(ROOM_WAIT) {
+            return Ok(());
+        }
+        for dataset in 0..self.board.datasets.len() {
+            if self.board.lanes_of(dataset).any(|l| Arc::ptr_eq(l, &lane)) {
+                self.pause(dataset)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, dataset: usize) -> Result<(), SourceError> {
+        if self.paused[dataset] {
+            return Ok(());
+        }
+        let list = self.partitions(dataset);
+        if list.count() == 0 {
+            return Ok(());
+        }
+        self.consumer.pause(&list)?;
+        self.paused[dataset] = true;
+        let topic = self.board.datasets[dataset].config.topic.name.clone();
+        self.board.metrics.pauses.get_or_create(&crate::telemetry::metrics::TopicLabels { topic }).inc();
+        Ok(())
+    }
+
+    /// Resumes what has room again. Hysteresis comes by itself: a batch is taken whole, so room means an empty batch; the
+    /// shared budget must have fallen to a half.
+    fn resume(&mut self) -> Result<(), SourceError> {
+        if self.board.buffered.load(Ordering::Relaxed) > self.budget / 2 && self.paused.iter().all(|p| *p) {
+            return Ok(());
+        }
+        for dataset in 0..self.paused.len() {
+            if self.paused[dataset] && !self.board.lanes_of(dataset).any(|lane| lane.full()) {
+                self.consumer.resume(&self.partitions(dataset))?;
+                self.paused[dataset] = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn partitions(&self, dataset: usize) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        let dataset = &self.board.datasets[dataset];
+        for slot in dataset.slots().map(|slot| &self.board.slots[slot.0]).filter(|slot| slot.assigned()) {
+            list.add_partition(&dataset.config.topic.name, slot.partition);
+        }
+        list
+    }
+
+    /// Lanes that came free read again what they dropped; their siblings skip what they have.
+    fn rewind(&mut self) -> Result<(), SourceError> {
+        for lane in &self.board.lanes {
+            for (slot, from) in lane.take_rewind().unwrap_or_default() {
+                let state = &self.board.slots[slot.0];
+                if state.position.load(Ordering::Acquire) <= from {
+                    continue;
+                }
+                let topic = self.board.topic(slot);
+                tracing::info!(topic, partition = state.partition, from, table = lane.spec.table, "reading again");
+                self.consumer.seek(topic, state.partition, Offset::Offset(from), SEEK_TIMEOUT)?;
+                state.position.store(from, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    fn kafka_error(&self, error: KafkaError) -> Result<(), SourceError> {
+        match &error {
+            // Ends of partitions come with the statistics: this event names neither topic nor offset.
+            KafkaError::PartitionEOF(_) => Ok(()),
+            KafkaError::MessageConsumptionFatal(code) => Err(SourceError::Fatal(format!(
+                "{code}: another process uses group.instance.id {:?}, or the broker refuses this client",
+                self.board.config.kafka.group_instance_id
+            ))),
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ) => {
+                // The position vanished under the reader. A fresh start decides every partition's position again and
+                // names the lost one.
+                Err(SourceError::Fatal("a position is out of the log's range".into()))
+            }
+            other => {
+                tracing::warn!(error = %other, "kafka");
+                Ok(())
+            }
+        }
+    }
+
+    /// Finish or abandon what is in flight, commit what is durable, leave.
+    fn drain(self) -> Result<(), SourceError> {
+        self.board.set_phase(RelayPhase::Draining);
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        // All at once, then wait: each takes no new batch from the first moment on.
+        for lane in &self.board.lanes {
+            lane.quiesce(Instant::now());
+        }
+        for lane in &self.board.lanes {
+            if !lane.quiesce(deadline) {
+                tracing::warn!(table = lane.spec.table, "load left in flight; the next start repeats it under its label");
+            }
+        }
+        let result = commit(&self.board, &self.consumer, CommitMode::Sync);
+        for lane in &self.board.lanes {
+            lane.stop();
+        }
+        // A static member does not leave its group: its successor takes over without a rebalance.
+        result.map(drop).map_err(SourceError::Kafka)
+    }
+}
+
+/// Deals with one record. Apart from [`Reader`], because the record borrows the consumer.
+struct Handler<'r> {
+    board: &'r Board,
+    document: &'r mut Vec<u8>,
+    key: &'r mut Vec<u8>,
+    scratch: &'r mut Scratch,
+    last: &'r mut usize,
+}
+
+impl Handler<'_> {
+    /// The lane whose batch is full now, if any.
+    fn record(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
+        let topic = message.topic();
+        let board = self.board;
+        if board.datasets.get(*self.last).is_none_or(|d| d.config.topic.name != topic) {
+            match board.dataset_of_topic(topic) {
+                Some(dataset) => *self.last = dataset,
+                None => {
+                    self.other_topic(topic, message.payload());
+                    return None;
+                }
+            }
+        }
+        let dataset = &board.datasets[*self.last];
+        let slot = dataset.slot(message.partition())?;
+        let offset = message.offset();
+        let kafka_ms = message.timestamp().to_millis().unwrap_or(0);
+        let full = match message.payload() {
+            // A tombstone follows every delete and says nothing new.
+            None => {
+                advance(board, dataset, slot, offset + 1);
+                None
+            }
+            Some(value) => self.event(dataset, slot, message.key(), value, (offset, kafka_ms)),
+        };
+        board.slots[slot.0].position.store(offset + 1, Ordering::Release);
+        full
+    }
+
+    fn other_topic(&self, topic: &str, value: Option<&[u8]>) {
+        if topic == self.board.config.kafka.heartbeat_topic
+            && let Some(ms) = value.and_then(envelope::heartbeat_ts_ms)
+        {
+            self.board.heartbeat_ms.fetch_max(ms, Ordering::AcqRel);
+        }
+    }
+
+    fn event(
+        &mut self,
+        dataset: &Dataset,
+        slot: Slot,
+        key: Option<&[u8]>,
+        value: &[u8],
+        (offset, kafka_ms): (i64, i64),
+    ) -> Option<usize> {
+        let board = self.board;
+        let envelope = match self.read(key, value) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                // Parking a record needs a dead-letter topic; until there is one, each table of the topic stops in front of it.
+                for route in &dataset.routes {
+                    self.refuse(board, route.lane, slot, offset, &error.to_string());
+                }
+                return None;
+            }
+        };
+        let state = &board.slots[slot.0];
+        if let Some(ms) = envelope.source_ts_ms {
+            state.newest_source_ms.store(ms, Ordering::Release);
+        }
+        let topic = &dataset.config.topic;
+        let event = Event {
+            key: self.key,
+            op: envelope.op,
+            change: envelope.change,
+            document: self.document,
+            source_ts_ms: envelope.source_ts_ms,
+            topic: &topic.name,
+            partition: state.partition,
+            offset,
+            ver: pack_ver(topic.generation, offset, dataset.config.mapping_generation),
+        };
+        // A snapshot's clock is the connector's: it says nothing about when the document was written.
+        let source_ms = envelope.source_ts_ms.filter(|_| envelope.op != envelope::Op::Read);
+        let mut full = None;
+        for route in &dataset.routes {
+            let lane = &board.lanes[route.lane];
+            let scratch = &mut *self.scratch;
+            let pushed = lane.push(slot, offset, RowTimes { source_ms, kafka_ms }, |out| {
+                let shaped = route.mapping.shape(&event, scratch, out)?;
+                lane.metrics.shaped(shaped.overflowed, shaped.truncated);
+                Ok::<_, crate::shape::Refused>(shaped.key_len)
+            });
+            match pushed {
+                Ok(Pushed::Full) => full = Some(route.lane),
+                Ok(Pushed::Taken | Pushed::Skipped) => {}
+                Err(error) => self.refuse(board, route.lane, slot, offset, &error.to_string()),
+            }
+        }
+        full
+    }
+
+    fn read(&mut self, key: Option<&[u8]>, value: &[u8]) -> Result<envelope::Envelope, Unreadable> {
+        envelope::document_key(key, self.key)?;
+        Ok(envelope::parse(value, self.document)?)
+    }
+
+    fn refuse(&self, board: &Board, lane: usize, slot: Slot, offset: i64, why: &str) {
+        let at = RecordPosition {
+            topic: board.topic(slot).to_owned(),
+            partition: board.slots[slot.0].partition,
+            offset,
+        };
+        let message = format!("{}/{}@{offset}: {why}", at.topic, at.partition);
+        board.lanes[lane].refuse(BlockedCause::LoadsRejected, message, Some(at));
+    }
+}
+
+fn advance(board: &Board, dataset: &Dataset, slot: Slot, end: i64) {
+    for route in &dataset.routes {
+        board.lanes[route.lane].advance(slot, end);
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("{0}")]
+    Key(#[from] KeyError),
+    #[error("{0}")]
+    Envelope(#[from] EnvelopeError),
+}

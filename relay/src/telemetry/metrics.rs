@@ -1,0 +1,202 @@
+//! Every metric and its name, in one place.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::histogram::{Histogram, Tally};
+use crate::lane::batch::Batch;
+use crate::sink::{Durable, LoadOutcome};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TableLabels {
+    pub database: String,
+    pub table: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabels {
+    database: String,
+    table: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StageLabels {
+    database: String,
+    table: String,
+    /// `source`: change made → in Kafka; `relay`: in Kafka → load begun; `sink`: load begun → durable; `total`: all three.
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TopicLabels {
+    pub topic: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PartitionLabels {
+    pub topic: String,
+    pub partition: i32,
+}
+
+/// All metrics of the process.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    pub records: Family<TopicLabels, Counter>,
+    pub position: Family<PartitionLabels, Gauge>,
+    pub committed: Family<PartitionLabels, Gauge>,
+    pub end: Family<PartitionLabels, Gauge>,
+    pub lag: Family<TableLabels, Gauge<f64, AtomicU64>>,
+    pub blocked: Family<TableLabels, Gauge>,
+    pub buffered: Gauge,
+    pub pauses: Family<TopicLabels, Counter>,
+    pub rebalances: Counter,
+    rows: Family<TableLabels, Counter>,
+    bytes: Family<TableLabels, Counter>,
+    attempts: Family<OutcomeLabels, Counter>,
+    overflowed: Family<TableLabels, Counter>,
+    truncated: Family<TableLabels, Counter>,
+    abandoned: Family<TableLabels, Counter>,
+    latency: Family<StageLabels, Histogram>,
+    load_duration: Family<TableLabels, Histogram>,
+}
+
+impl Metrics {
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("tributary_relay");
+        registry.register("records", "Records read from Kafka", self.records.clone());
+        registry.register("position", "Next offset to read", self.position.clone());
+        registry.register("committed", "Offset below which every table has everything", self.committed.clone());
+        registry.register("end", "Newest known end of the partition", self.end.clone());
+        registry.register_with_unit("lag", "Age of the oldest change not yet in the table", Unit::Seconds, self.lag.clone());
+        registry.register("lane_blocked", "1 while a table's lane is blocked", self.blocked.clone());
+        registry.register_with_unit("buffered", "Rows waiting or being loaded", Unit::Bytes, self.buffered.clone());
+        registry.register("pauses", "Times a topic was paused because a batch was full", self.pauses.clone());
+        registry.register("rebalances", "Assignments received", self.rebalances.clone());
+        registry.register("rows", "Rows made durable", self.rows.clone());
+        registry.register_with_unit("loaded", "Bytes of loads made durable", Unit::Bytes, self.bytes.clone());
+        registry.register("load_attempts", "Load attempts by outcome", self.attempts.clone());
+        registry.register("overflowed", "Values kept in _extra because they did not fit their column", self.overflowed.clone());
+        registry.register("overflow_truncated", "Rows whose _extra was cut", self.truncated.clone());
+        registry.register("abandoned", "Loads abandoned at a rebalance or shutdown", self.abandoned.clone());
+        registry.register_with_unit("write_to_visible", "Latency of loaded rows by stage", Unit::Seconds, self.latency.clone());
+        registry.register_with_unit("load_duration", "Duration of load attempts", Unit::Seconds, self.load_duration.clone());
+    }
+
+    pub fn lane(&self, database: &str, table: &str) -> LaneMetrics {
+        let labels = TableLabels { database: database.to_owned(), table: table.to_owned() };
+        let stage = |stage| {
+            let labels = StageLabels { database: database.to_owned(), table: table.to_owned(), stage };
+            self.latency.get_or_create(&labels).clone()
+        };
+        LaneMetrics {
+            rows: self.rows.get_or_create(&labels).clone(),
+            loads: Arc::default(),
+            bytes: self.bytes.get_or_create(&labels).clone(),
+            overflowed: self.overflowed.get_or_create(&labels).clone(),
+            truncated: self.truncated.get_or_create(&labels).clone(),
+            abandoned: self.abandoned.get_or_create(&labels).clone(),
+            load_duration: self.load_duration.get_or_create(&labels).clone(),
+            source: stage("source"),
+            relay: stage("relay"),
+            sink: stage("sink"),
+            total: stage("total"),
+            attempts: self.attempts.clone(),
+            labels,
+        }
+    }
+}
+
+/// One lane's share of the metrics, looked up once.
+#[derive(Debug)]
+pub struct LaneMetrics {
+    labels: TableLabels,
+    rows: Counter,
+    loads: Arc<AtomicU64>,
+    bytes: Counter,
+    overflowed: Counter,
+    truncated: Counter,
+    abandoned: Counter,
+    load_duration: Histogram,
+    source: Histogram,
+    relay: Histogram,
+    sink: Histogram,
+    total: Histogram,
+    attempts: Family<OutcomeLabels, Counter>,
+}
+
+impl LaneMetrics {
+    pub fn attempt(&self, outcome: &LoadOutcome, took: Duration) {
+        self.load_duration.observe(took.as_millis() as i64);
+        let outcome = match outcome {
+            LoadOutcome::Durable(Durable { visible: true }) => "Visible".to_owned(),
+            LoadOutcome::Durable(Durable { visible: false }) => "Committed".to_owned(),
+            LoadOutcome::Retry { cause, .. } => word(cause),
+            LoadOutcome::Blocked { cause, .. } => word(cause),
+        };
+        let TableLabels { database, table } = self.labels.clone();
+        self.attempts.get_or_create(&OutcomeLabels { database, table, outcome }).inc();
+    }
+
+    /// A batch became durable.
+    pub fn loaded(&self, batch: &Batch, started_ms: u64, ended_ms: u64, _durable: Durable) {
+        self.rows.inc_by(batch.rows);
+        self.loads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.bytes.inc_by(batch.body.len() as u64);
+        let (started, ended) = (started_ms as i64, ended_ms as i64);
+        let [mut source, mut relay, mut sink, mut total] = std::array::from_fn(|_| Tally::default());
+        for times in &batch.times {
+            relay.observe(started - times.kafka_ms);
+            sink.observe(ended - started);
+            if let Some(source_ms) = times.source_ms {
+                source.observe(times.kafka_ms - source_ms);
+                total.observe(ended - source_ms);
+            }
+        }
+        for (histogram, tally) in
+            [(&self.source, source), (&self.relay, relay), (&self.sink, sink), (&self.total, total)]
+        {
+            histogram.add(&tally);
+        }
+    }
+
+    pub fn shaped(&self, overflowed: u32, truncated: bool) {
+        if overflowed > 0 {
+            self.overflowed.inc_by(u64::from(overflowed));
+        }
+        if truncated {
+            self.truncated.inc();
+        }
+    }
+
+    pub fn abandoned(&self) {
+        self.abandoned.inc();
+    }
+
+    pub fn rows_loaded(&self) -> u64 {
+        self.rows.get()
+    }
+
+    pub fn loads(&self) -> u64 {
+        self.loads.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub fn overflow(&self) -> (u64, u64) {
+        (self.overflowed.get(), self.truncated.get())
+    }
+}
+
+/// The contract's own word for a cause.
+fn word<T: serde::Serialize>(cause: &T) -> String {
+    match serde_json::to_value(cause) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => "Unknown".to_owned(),
+    }
+}

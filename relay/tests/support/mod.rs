@@ -1,0 +1,242 @@
+//! What the integration tests share: librdkafka's mock cluster, a Stream Load endpoint that misbehaves on demand, and the
+//! relay as the process it is.
+//!
+//! The endpoint is a protocol test tool, not a database: it answers as the reference says and keeps rows by key, so that
+//! ugly sequences (a commit whose reply is lost) can be scripted to the byte.
+
+#![allow(dead_code)] // Each test binary uses its own part.
+
+pub mod endpoint;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use tributary_crds::relay::{
+    BatchConfig, ColumnConfig, ColumnSource, DATASETS_DIR, DatasetConfig, FORMAT_VERSION, KafkaConfig,
+    OnError, PipelineIdentity, RELAY_FILE, RelayConfig, RelayStatus, StarRocksConfig, TableConfig, TopicConfig,
+};
+
+pub const HEARTBEAT_TOPIC: &str = "__debezium-heartbeat.acme";
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Kafka {
+    pub cluster: MockCluster<'static, DefaultProducerContext>,
+    pub producer: ThreadedProducer<DefaultProducerContext>,
+}
+
+impl Kafka {
+    pub fn start(topics: &[(&str, i32)]) -> Self {
+        let cluster = MockCluster::new(1).expect("mock cluster");
+        for (topic, partitions) in topics {
+            cluster.create_topic(topic, *partitions, 1).expect("topic");
+        }
+        cluster.create_topic(HEARTBEAT_TOPIC, 1, 1).expect("topic");
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .create()
+            .expect("producer");
+        Self { cluster, producer }
+    }
+
+    pub fn send(&self, topic: &str, partition: i32, key: &str, value: Option<&str>) {
+        let record = BaseRecord::to(topic).partition(partition).key(key);
+        let record = match value {
+            Some(value) => record.payload(value),
+            None => record,
+        };
+        self.producer.send(record).map_err(|(error, _)| error).expect("send");
+    }
+
+    pub fn flush(&self) {
+        self.producer.flush(Duration::from_secs(10)).expect("flush");
+    }
+
+    pub fn heartbeat(&self) {
+        let now = tributary_relay::lane::now_ms();
+        self.send(HEARTBEAT_TOPIC, 0, r#"{"serverName":"acme"}"#, Some(&format!(r#"{{"ts_ms":{now}}}"#)));
+        self.flush();
+    }
+}
+
+/// An event as Debezium writes it; `after`: None for a delete.
+pub fn event(op: &str, after: Option<&str>) -> String {
+    let now = tributary_relay::lane::now_ms();
+    let after = after.map_or("null".to_owned(), |a| serde_json::to_string(a).unwrap());
+    format!(
+        r#"{{"before":null,"after":{after},"updateDescription":null,"source":{{"version":"3.6.1.Final","connector":"mongodb","name":"acme","ts_ms":{now},"snapshot":"false","db":"shop","sequence":null,"ts_us":0,"ts_ns":0,"collection":"orders","ord":1,"lsid":null,"txnNumber":null,"wallTime":{now}}},"op":"{op}","ts_ms":{now},"transaction":null}}"#
+    )
+}
+
+pub fn key(id: u64) -> String {
+    format!(r#"{{"id":"{{\"$oid\": \"{id:024x}\"}}"}}"#)
+}
+
+pub fn column(name: &str, ty: &str, path: &str) -> ColumnConfig {
+    ColumnConfig {
+        name: name.into(),
+        column_type: ty.parse().unwrap(),
+        source: ColumnSource::Path(path.into()),
+        bson: None,
+        default: None,
+        on_error: OnError::Overflow,
+        nullable: true,
+    }
+}
+
+pub fn id_column() -> ColumnConfig {
+    ColumnConfig {
+        bson: Some(tributary_crds::relay::BsonType::ObjectId),
+        nullable: false,
+        ..column("order_id", "VARCHAR(24)", "_id")
+    }
+}
+
+pub fn table(name: &str, columns: Vec<ColumnConfig>) -> TableConfig {
+    let mut all = vec![id_column()];
+    all.extend(columns);
+    TableConfig {
+        entry: name.into(),
+        database: "shop".into(),
+        table: name.into(),
+        primary_key: vec!["order_id".into()],
+        columns: all,
+    }
+}
+
+pub fn dataset(topic: &str, partitions: i32, tables: Vec<TableConfig>) -> DatasetConfig {
+    DatasetConfig {
+        format_version: FORMAT_VERSION,
+        digest: String::new(),
+        name: topic.rsplit('.').next().unwrap().into(),
+        tenant: "acme".into(),
+        topic: TopicConfig { name: topic.into(), partitions, generation: 1 },
+        mapping_generation: 1,
+        tables,
+    }
+    .sealed()
+}
+
+/// A relay's folder of files, and the process that reads it.
+pub struct Relay {
+    dir: tempfile::TempDir,
+    child: Option<Child>,
+    address: Option<SocketAddr>,
+}
+
+impl Relay {
+    pub fn configure(kafka: &str, endpoints: &[String], datasets: &[DatasetConfig]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let relay = RelayConfig {
+            format_version: FORMAT_VERSION,
+            pipeline: PipelineIdentity {
+                owner: "test/shop/acme".into(),
+                namespace: "shop".into(),
+                name: "acme".into(),
+                tenant: "acme".into(),
+            },
+            kafka: KafkaConfig {
+                bootstrap_servers: vec![kafka.into()],
+                group_id: "tributary.shop.acme".into(),
+                group_instance_id: "relay-0".into(),
+                heartbeat_topic: HEARTBEAT_TOPIC.into(),
+                heartbeat_interval_ms: 5_000,
+            },
+            starrocks: StarRocksConfig { http_endpoints: endpoints.to_vec() },
+            batch: BatchConfig { linger_ms: 50, max_bytes: 256 * 1024, max_rows: 500 },
+        };
+        std::fs::create_dir(dir.path().join(DATASETS_DIR)).unwrap();
+        std::fs::create_dir(dir.path().join("credentials")).unwrap();
+        std::fs::write(dir.path().join("credentials/username"), "relay\n").unwrap();
+        std::fs::write(dir.path().join("credentials/password"), "secret").unwrap();
+        std::fs::write(dir.path().join(RELAY_FILE), serde_json::to_vec(&relay).unwrap()).unwrap();
+        for dataset in datasets {
+            let path = dir.path().join(DATASETS_DIR).join(format!("{}.json", dataset.name));
+            std::fs::write(path, serde_json::to_vec(dataset).unwrap()).unwrap();
+        }
+        Self { dir, child: None, address: None }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn start(&mut self) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tributary-relay"))
+            .args(["--config-dir".as_ref(), self.dir.path().as_os_str()])
+            .args(["--credentials-dir".as_ref(), self.path("credentials").as_os_str()])
+            .args(["--listen", "127.0.0.1:0"])
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("relay");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut seen = Vec::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else { panic!("the relay ended: {seen:#?}") };
+            if let Some((_, rest)) = line.split_once("address=") {
+                break rest.split_whitespace().next().unwrap().parse().expect("address");
+            }
+            seen.push(line);
+        };
+        // Logs go on to the test's own output, which cargo captures.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("relay: {line}")));
+        self.child = Some(child);
+        self.address = Some(address);
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        child.wait().unwrap().code()
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address.unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        let status = reply.split_whitespace().nth(1).unwrap().parse().unwrap();
+        let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status, body.to_owned())
+    }
+
+    pub fn status(&self) -> RelayStatus {
+        let (code, body) = self.get("/status");
+        assert_eq!(code, 200);
+        serde_json::from_str(&body).expect(&body)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits for a condition; its last answer is the failure's message.
+pub fn eventually<T: std::fmt::Debug>(what: &str, mut ask: impl FnMut() -> Result<(), T>) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Ok(()) => return,
+            Err(answer) if Instant::now() > deadline => panic!("not {what} within {PATIENCE:?}: {answer:?}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
