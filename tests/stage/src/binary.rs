@@ -19,22 +19,43 @@ pub(crate) fn stage() -> Result<PathBuf> {
     if own.file_name().is_some_and(|name| name == "tributary-stage") {
         return Ok(own);
     }
-    build("dev", &["tributary-stage"], &["tributary-stage"]).map(|mut built| built.remove(0))
+    build(Selection::AsCargoTest, &["tributary-stage"]).map(|mut built| built.remove(0))
 }
 
-/// Builds the named programs of this workspace's packages and returns where they are, in the order of `programs`.
-pub fn build(profile: &str, packages: &[&str], programs: &[&str]) -> Result<Vec<PathBuf>> {
+/// Which packages cargo is asked about. That decides the features of shared dependencies, and so what is compiled anew.
+#[derive(Debug, Clone, Copy)]
+pub enum Selection<'a> {
+    /// In the profile dev, exactly as a plain `cargo test` builds them: without this, DataFusion is compiled twice.
+    AsCargoTest,
+    /// In the profile of images, these packages alone: no feature gets in that only a test wants.
+    Image(&'a [&'a str]),
+}
+
+impl Selection<'_> {
+    fn arguments(self) -> Vec<String> {
+        let fixed = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
+        match self {
+            // A test among the targets makes cargo count in the features of dev-dependencies; this one is small.
+            Self::AsCargoTest => fixed(&["--workspace", "--test", "lifecycle"]),
+            Self::Image(packages) => {
+                let packages = packages.iter().map(|package| format!("--package={package}"));
+                fixed(&["--profile", "image"])
+                    .into_iter()
+                    .chain(packages)
+                    .collect()
+            }
+        }
+    }
+}
+
+/// Builds the named programs of this workspace and returns where they are, in the same order.
+pub fn build(selection: Selection<'_>, programs: &[&str]) -> Result<Vec<PathBuf>> {
     let stdout = tempfile::tempfile()?;
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(workspace())
-        .args([
-            "build",
-            "--message-format=json-render-diagnostics",
-            "--profile",
-            profile,
-        ])
-        .args(packages.iter().flat_map(|package| ["--package", package]))
+        .args(["build", "--message-format=json-render-diagnostics"])
+        .args(selection.arguments())
         .args(programs.iter().flat_map(|program| ["--bin", program]))
         .envs(target_dir().map(|dir| ("CARGO_TARGET_DIR", dir)))
         .stdin(Stdio::null())
@@ -42,16 +63,16 @@ pub fn build(profile: &str, packages: &[&str], programs: &[&str]) -> Result<Vec<
         .stderr(Stdio::inherit());
     let mut child = command
         .spawn()
-        .with_context(|| format!("cannot run cargo for {}", packages.join(", ")))?;
+        .with_context(|| format!("cannot run cargo for {}", programs.join(", ")))?;
     match ended_within(&mut child, LONGEST_BUILD)? {
         Some(status) if status.success() => {}
         Some(_) => bail!(
             "cargo could not build {}; its errors are above",
-            packages.join(", ")
+            programs.join(", ")
         ),
         None => bail!(
             "cargo was not done with {} after {}s",
-            packages.join(", "),
+            programs.join(", "),
             LONGEST_BUILD.as_secs()
         ),
     }

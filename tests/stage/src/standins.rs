@@ -58,7 +58,7 @@ pub fn prepare(parts: Parts) -> Result<Programs> {
         return Ok(Programs::default());
     }
     say(format!("building {} (cargo)", wanted.join(" and ")));
-    let mut built = binary::build("dev", &wanted, &wanted)?.into_iter();
+    let mut built = binary::build(binary::Selection::AsCargoTest, &wanted)?.into_iter();
     Ok(Programs {
         mongodb: if mongodb { built.next() } else { None },
         starrocks: if starrocks { built.next() } else { None },

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::{Image, closure};
-use crate::binary::{build, target_dir};
+use crate::binary::{Selection, build, target_dir};
 use crate::progress::say;
 
 pub const OPERATOR: &str = "tributary.dev/operator:dev";
@@ -32,7 +32,10 @@ pub fn product(dir: Option<&Path>) -> Result<ProductImages> {
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     say("building operator and relay (profile image)");
     let programs = ["tributary-operator", "kubectl-tributary", "tributary-relay"];
-    let built = build("image", &["tributary-operator", "tributary-relay"], &programs)?;
+    let built = build(
+        Selection::Image(&["tributary-operator", "tributary-relay"]),
+        &programs,
+    )?;
     let images = ProductImages {
         operator: dir.join("tributary-operator.tar"),
         relay: dir.join("tributary-relay.tar"),
