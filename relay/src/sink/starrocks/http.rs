@@ -124,6 +124,10 @@ fn request(call: &Call<'_>, host: &str, body_sent: &Arc<AtomicBool>) -> Result<R
     for (name, value) in call.headers {
         builder = builder.header(*name, value);
     }
+    // hyper leaves the length of an absent body out; for a PUT some servers then wait for one.
+    if call.body.is_none() && call.method != Method::GET {
+        builder = builder.header(header::CONTENT_LENGTH, "0");
+    }
     let (go, wait) = oneshot::channel();
     let body = Gated {
         data: call.body.clone(),
