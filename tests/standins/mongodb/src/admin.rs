@@ -46,7 +46,7 @@ async fn index() -> Json<Value> {
         "POST /faults/outage": "{refuse: bool}: new connections are closed at once; with true the open ones are cut too",
         "DELETE /faults": "forget all of the above",
         "POST /connections/cut": "{scope: all|changeStreams}: cut open connections now",
-        "POST /cursors/kill": "{scope: all|changeStreams}: the next getMore answers CursorNotFound, a waiting one CursorKilled",
+        "POST /cursors/kill": "{scope: all|changeStreams}: the next getMore, and one that waits, answers CursorNotFound",
         "POST /oplog/truncate": "forget history: resuming from before answers ChangeStreamHistoryLost (286)",
         "command": "a command's name; left out it means any but hello, isMaster and endSessions",
     }))

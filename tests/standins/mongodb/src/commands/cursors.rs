@@ -3,8 +3,8 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -28,7 +28,8 @@ pub(crate) struct Cursor {
     pub(crate) session: Option<Vec<u8>>,
     ns: String,
     kind: Kind,
-    killed: AtomicBool,
+    /// Set when the cursor is killed: what a waiting `getMore` answers.
+    killed: OnceLock<CommandError>,
     on_kill: Notify,
     last_used: Mutex<Instant>,
 }
@@ -71,8 +72,9 @@ impl Cursor {
         matches!(self.kind, Kind::Stream(_))
     }
 
-    fn kill(&self) {
-        self.killed.store(true, Ordering::SeqCst);
+    fn kill(&self, reason: CommandError) {
+        // The first reason stays.
+        let _ = self.killed.set(reason);
         self.on_kill.notify_waiters();
     }
 
@@ -115,7 +117,7 @@ impl Cursors {
             session,
             ns,
             kind,
-            killed: AtomicBool::new(false),
+            killed: OnceLock::new(),
             on_kill: Notify::new(),
             last_used: Mutex::new(Instant::now()),
         };
@@ -132,16 +134,17 @@ impl Cursors {
 
     fn remove(&self, id: i64) -> bool {
         let removed = self.map().remove(&id);
-        removed.inspect(|c| c.kill()).is_some()
+        removed.inspect(|c| c.kill(by_client())).is_some()
     }
 
+    /// Ends cursors as a timeout or a restart would: clients find them gone, which drivers resume from.
     pub(crate) fn kill_where(&self, doomed: impl Fn(&Cursor) -> bool) -> usize {
         let mut map = self.map();
         let before = map.len();
         map.retain(|_, cursor| {
             let doomed = doomed(cursor);
             if doomed {
-                cursor.kill();
+                cursor.kill(CommandError::new(Code::CursorNotFound, "cursor was killed on the server"));
             }
             !doomed
         });
@@ -151,6 +154,10 @@ impl Cursors {
     pub(crate) fn len(&self) -> usize {
         self.map().len()
     }
+}
+
+fn by_client() -> CommandError {
+    CommandError::new(Code::CursorKilled, "operation was interrupted because the client killed the cursor")
 }
 
 fn reply(
@@ -293,11 +300,8 @@ impl Context<'_> {
         let mut stream = stream.lock().await;
         loop {
             let killed = cursor.on_kill.notified();
-            if cursor.killed.load(Ordering::SeqCst) {
-                return Err(CommandError::new(
-                    Code::CursorKilled,
-                    "cursor was killed while getMore was waiting",
-                ));
+            if let Some(reason) = cursor.killed.get() {
+                return Err(reason.clone());
             }
             published.borrow_and_update();
             let batch = stream.poll(&self.server.oplog, &self.server.store, limit)?;
