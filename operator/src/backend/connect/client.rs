@@ -173,7 +173,8 @@ impl ConnectClient {
         Validation { errors }
     }
 
-    /// All connectors with status and configuration, in one call.
+    /// All connectors with status and configuration, in one call. Leaves out a connector that has no status yet (for
+    /// seconds after its creation): absence here proves nothing, ask [`Self::config`].
     pub async fn list(&self) -> BackendResult<BTreeMap<String, ConnectorSummary>> {
         let mut all: BTreeMap<String, ConnectorSummary> = self
             .get(

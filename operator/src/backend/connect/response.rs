@@ -101,6 +101,8 @@ fn classify(status: StatusCode, message: &str) -> ErrorClass {
         s if s.is_server_error() && is_config_npe(message) => ErrorClass::Invalid,
         s if s.is_server_error() => ErrorClass::Transient,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => ErrorClass::Transient,
+        // Stopping is asynchronous: offsets asked for right after it meet this.
+        StatusCode::BAD_REQUEST if lower.contains("must be in the stopped state") => ErrorClass::Transient,
         _ => ErrorClass::Invalid,
     }
 }
@@ -157,6 +159,8 @@ mod tests {
             class(500, r#"{"message":"IO Error trying to forward REST request"}"#),
             ErrorClass::Transient
         );
+        let running = r#"{"error_code":400,"message":"Connectors must be in the STOPPED state before their offsets can be modified."}"#;
+        assert_eq!(class(400, running), ErrorClass::Transient);
         assert_eq!(class(401, ""), ErrorClass::AuthenticationFailed);
         assert_eq!(class(400, r#"{"message":"bad"}"#), ErrorClass::Invalid);
     }
