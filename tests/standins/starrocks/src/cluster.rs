@@ -1,0 +1,166 @@
+//! What all doors share: the catalog, transactions, users, faults and counters.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::counters::Counters;
+use crate::faults::{FaultKind, Faults};
+use crate::load::session::Sessions;
+use crate::load::txn::{Txn, TxnManager};
+use crate::table::catalog::Catalog;
+use crate::table::store::{Table, WriteSet};
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Time from commit to visible. A real cluster takes 64–100 ms per transaction.
+    pub publish_delay: Duration,
+    /// The BE asks FE for a transaction's status this often after a slow publish (`get_txn_status_internal_sec`).
+    pub txn_status_interval: Duration,
+    /// What current_version() says.
+    pub version: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            publish_delay: Duration::from_millis(100),
+            txn_status_interval: Duration::from_secs(10),
+            version: "3.5.0-5be9c5e".into(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Cluster {
+    pub settings: Settings,
+    pub catalog: RwLock<Catalog>,
+    pub txns: TxnManager,
+    pub sessions: Sessions,
+    /// User name to password.
+    pub users: BTreeMap<String, String>,
+    pub faults: Faults,
+    pub counters: Counters,
+    pub jobs: Mutex<Vec<AlterJob>>,
+    error_logs: Mutex<VecDeque<(String, String)>>,
+    next_connection: AtomicU64,
+    pub started: jiff::Timestamp,
+}
+
+/// A row of SHOW ALTER TABLE COLUMN: what fast schema evolution leaves behind.
+#[derive(Debug, Clone)]
+pub struct AlterJob {
+    pub id: i64,
+    pub db: String,
+    pub table: String,
+    pub created: jiff::Timestamp,
+    pub finished: jiff::Timestamp,
+    pub index_id: i64,
+    pub schema_version: i64,
+    pub txn_id: i64,
+}
+
+/// Error logs and alter jobs are kept up to these numbers.
+const ERROR_LOGS: usize = 200;
+const ALTER_JOBS: usize = 1000;
+
+impl Cluster {
+    pub fn new(settings: Settings, users: BTreeMap<String, String>) -> Self {
+        Self {
+            settings,
+            catalog: RwLock::default(),
+            txns: TxnManager::default(),
+            sessions: Sessions::default(),
+            users,
+            faults: Faults::default(),
+            counters: Counters::default(),
+            jobs: Mutex::default(),
+            error_logs: Mutex::default(),
+            next_connection: AtomicU64::new(1),
+            started: jiff::Timestamp::now(),
+        }
+    }
+
+    pub fn next_connection(&self) -> u64 {
+        self.next_connection.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn password_of(&self, user: &str) -> Option<&str> {
+        self.users.get(user).map(String::as_str)
+    }
+
+    pub fn keep_error_log(&self, id: &str, text: String) {
+        let mut logs = self.error_logs.lock();
+        logs.push_back((id.to_owned(), text));
+        if logs.len() > ERROR_LOGS {
+            logs.pop_front();
+        }
+    }
+
+    pub fn error_log(&self, id: &str) -> Option<String> {
+        self.error_logs.lock().iter().find(|(i, _)| i == id).map(|(_, text)| text.clone())
+    }
+
+    pub fn remember_job(&self, job: AlterJob) {
+        let mut jobs = self.jobs.lock();
+        jobs.push(job);
+        if jobs.len() > ALTER_JOBS {
+            jobs.remove(0);
+        }
+    }
+
+    /// Commits a write set under its transaction and starts publishing it. The rows become visible `delay` later,
+    /// whoever is or is not still waiting for them.
+    pub fn commit(
+        self: &Arc<Self>,
+        txn: &Arc<Txn>,
+        table: &Arc<Table>,
+        set: WriteSet,
+        delay: Duration,
+    ) -> Result<(), String> {
+        {
+            // Under the table's lock, so that versions follow the order of commits.
+            let mut state = table.write();
+            txn.commit()?;
+            state.commit(txn.id, set);
+        }
+        let (cluster, txn, table) = (self.clone(), txn.clone(), table.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            cluster.publish(&txn, &table);
+        });
+        Ok(())
+    }
+
+    fn publish(self: &Arc<Self>, txn: &Arc<Txn>, table: &Arc<Table>) {
+        let lag = self.faults.take(FaultKind::StaleRead, &txn.db, &txn.table).map(|(_, fault)| fault.delay());
+        let visible = {
+            let mut state = table.write();
+            let visible = state.publish(txn.id);
+            if lag.is_none() {
+                state.replay_all();
+            }
+            visible
+        };
+        if let Some(lag) = lag {
+            let (table, id) = (table.clone(), txn.id);
+            tokio::spawn(async move {
+                tokio::time::sleep(lag).await;
+                table.write().replay_through(id);
+            });
+        }
+        for id in visible {
+            self.txns.make_visible(id);
+        }
+    }
+
+    /// `SYNC`: this FE replays everything the leader has published.
+    pub fn sync(&self) {
+        for table in self.catalog.read().all_tables() {
+            table.write().replay_all();
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Transactions and their labels. A label belongs to one database, over all kinds of load.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxnState {
+    Prepare,
+    Prepared,
+    Committed,
+    Visible,
+    Aborted,
+}
+
+impl TxnState {
+    /// `state` of get_load_state.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "PREPARE",
+            Self::Prepared => "PREPARED",
+            Self::Committed => "COMMITTED",
+            Self::Visible => "VISIBLE",
+            Self::Aborted => "ABORTED",
+        }
+    }
+
+    /// `ExistingJobStatus` of a duplicate label.
+    pub fn existing_job_status(self) -> &'static str {
+        match self {
+            Self::Prepare | Self::Prepared => "RUNNING",
+            Self::Committed | Self::Visible | Self::Aborted => "FINISHED",
+        }
+    }
+
+    /// `STATE` of information_schema.loads.
+    pub fn load_state(self) -> &'static str {
+        match self {
+            Self::Prepare => "LOADING",
+            Self::Prepared => "PREPARED",
+            Self::Committed => "COMMITTED",
+            Self::Visible => "FINISHED",
+            Self::Aborted => "CANCELLED",
+        }
+    }
+
+    fn running(self) -> bool {
+        matches!(self, Self::Prepare | Self::Prepared)
+    }
+}
+
+/// What a finished load reports in information_schema.loads.
+#[derive(Debug, Clone, Default)]
+pub struct TxnStats {
+    pub total_rows: u64,
+    pub loaded_rows: u64,
+    pub filtered_rows: u64,
+    pub bytes: u64,
+    pub reason: String,
+    pub tracking_url: Option<String>,
+    pub committed_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub struct Txn {
+    pub id: i64,
+    pub label: String,
+    pub db: String,
+    pub table: String,
+    pub user: String,
+    pub created: Timestamp,
+    state: watch::Sender<TxnState>,
+    pub stats: RwLock<TxnStats>,
+}
+
+impl Txn {
+    pub fn state(&self) -> TxnState {
+        *self.state.borrow()
+    }
+
+    /// Moves PREPARE (or PREPARED) to COMMITTED; refused when the transaction was aborted meanwhile.
+    pub fn commit(&self) -> Result<(), String> {
+        self.advance(TxnState::Committed, TxnState::running)?;
+        self.stats.write().committed_at = Some(Timestamp::now());
+        Ok(())
+    }
+
+    pub fn prepare(&self) -> Result<(), String> {
+        self.advance(TxnState::Prepared, |s| s == TxnState::Prepare)
+    }
+
+    fn make_visible(&self) {
+        let done = self.advance(TxnState::Visible, |s| s == TxnState::Committed);
+        if done.is_ok() {
+            self.stats.write().finished_at = Some(Timestamp::now());
+        }
+    }
+
+    /// Aborts a running transaction; a committed one cannot be taken back.
+    fn abort(&self, reason: &str) -> Result<(), String> {
+        self.advance(TxnState::Aborted, TxnState::running)?;
+        let mut stats = self.stats.write();
+        stats.reason = reason.to_owned();
+        stats.finished_at = Some(Timestamp::now());
+        Ok(())
+    }
+
+    fn advance(&self, to: TxnState, allowed: impl Fn(TxnState) -> bool) -> Result<(), String> {
+        let mut refused = None;
+        self.state.send_if_modified(|state| {
+            if allowed(*state) {
+                *state = to;
+                return true;
+            }
+            refused = Some(*state);
+            false
+        });
+        match refused {
+            None => Ok(()),
+            Some(TxnState::Aborted) => Err(format!(
+                "transaction [{}] is already aborted, abort reason: {}",
+                self.id,
+                self.stats.read().reason
+            )),
+            Some(state) => Err(format!("transaction [{}] is already {}", self.id, state.as_str())),
+        }
+    }
+
+    /// Waits for a state for at most `within`; true when it came.
+    pub async fn wait(&self, within: Duration, wanted: impl Fn(TxnState) -> bool) -> bool {
+        let mut watch = self.state.subscribe();
+        let waiting = watch.wait_for(|s| wanted(*s));
+        matches!(tokio::time::timeout(within, waiting).await, Ok(Ok(_)))
+    }
+
+    pub async fn aborted(&self) {
+        let mut watch = self.state.subscribe();
+        let _ = watch.wait_for(|s| *s == TxnState::Aborted).await;
+    }
+}
+
+#[derive(Debug)]
+pub enum BeginError {
+    LabelUsed { status: &'static str },
+    TooManyRunning(String),
+}
+
+#[derive(Debug, Default)]
+struct DbTxns {
+    by_label: HashMap<String, Arc<Txn>>,
+    /// Finished transactions, oldest first: the label memory.
+    finished: VecDeque<Arc<Txn>>,
+    running: usize,
+}
+
+/// `label_keep_max_num`: labels remembered per database, whatever their age.
+pub const LABEL_KEEP_MAX_NUM: usize = 1000;
+/// `max_running_txn_num_per_db`.
+pub const MAX_RUNNING_TXN_NUM_PER_DB: usize = 1000;
+
+#[derive(Debug)]
+pub struct TxnManager {
+    databases: Mutex<HashMap<String, DbTxns>>,
+    /// Transactions that are not finished yet.
+    open: Mutex<HashMap<i64, Arc<Txn>>>,
+    next_id: AtomicI64,
+}
+
+impl Default for TxnManager {
+    fn default() -> Self {
+        Self { databases: Mutex::default(), open: Mutex::default(), next_id: AtomicI64::new(1) }
+    }
+}
+
+impl TxnManager {
+    pub fn begin(&self, db: &str, table: &str, label: &str, user: &str) -> Result<Arc<Txn>, BeginError> {
+        let mut databases = self.databases.lock();
+        let of_db = databases.entry(db.to_owned()).or_default();
+        if let Some(known) = of_db.by_label.get(label)
+            && known.state() != TxnState::Aborted
+        {
+            return Err(BeginError::LabelUsed { status: known.state().existing_job_status() });
+        }
+        if of_db.running >= MAX_RUNNING_TXN_NUM_PER_DB {
+            return Err(BeginError::TooManyRunning(running_txns(db, of_db.running)));
+        }
+        of_db.running += 1;
+        let txn = Arc::new(Txn {
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            label: label.to_owned(),
+            db: db.to_owned(),
+            table: table.to_owned(),
+            user: user.to_owned(),
+            created: Timestamp::now(),
+            state: watch::Sender::new(TxnState::Prepare),
+            stats: RwLock::default(),
+        });
+        of_db.by_label.insert(label.to_owned(), txn.clone());
+        self.open.lock().insert(txn.id, txn.clone());
+        Ok(txn)
+    }
+
+    /// The table has published this transaction.
+    pub fn make_visible(&self, id: i64) {
+        let Some(txn) = self.open.lock().get(&id).cloned() else { return };
+        txn.make_visible();
+        self.finished(&txn);
+    }
+
+    pub fn abort(&self, txn: &Arc<Txn>, reason: &str) -> Result<(), String> {
+        txn.abort(reason)?;
+        self.finished(txn);
+        Ok(())
+    }
+
+    /// VISIBLE or ABORTED: it stops counting as running and its label joins the bounded memory.
+    fn finished(&self, txn: &Arc<Txn>) {
+        if self.open.lock().remove(&txn.id).is_none() {
+            return;
+        }
+        let mut databases = self.databases.lock();
+        let Some(of_db) = databases.get_mut(&txn.db) else { return };
+        of_db.running = of_db.running.saturating_sub(1);
+        of_db.finished.push_back(txn.clone());
+        while of_db.finished.len() > LABEL_KEEP_MAX_NUM {
+            let Some(oldest) = of_db.finished.pop_front() else { break };
+            // An aborted label may have been taken again since.
+            if of_db.by_label.get(&oldest.label).is_some_and(|t| t.id == oldest.id) {
+                of_db.by_label.remove(&oldest.label);
+            }
+        }
+    }
+
+    pub fn by_label(&self, db: &str, label: &str) -> Option<Arc<Txn>> {
+        self.databases.lock().get(db)?.by_label.get(label).cloned()
+    }
+
+    pub fn list(&self) -> Vec<Arc<Txn>> {
+        let databases = self.databases.lock();
+        let mut all: Vec<_> = databases
+            .values()
+            .flat_map(|d| d.finished.iter().chain(d.by_label.values().filter(|t| !is_done(t))))
+            .cloned()
+            .collect();
+        all.sort_by_key(|t| t.id);
+        all.dedup_by_key(|t| t.id);
+        all
+    }
+}
+
+fn is_done(txn: &Txn) -> bool {
+    matches!(txn.state(), TxnState::Visible | TxnState::Aborted)
+}
+
+pub fn running_txns(db: &str, running: usize) -> String {
+    format!("current running txns on db {db} is {running}, larger than limit {MAX_RUNNING_TXN_NUM_PER_DB}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_aborted_label_is_free_again() {
+        let txns = TxnManager::default();
+        let first = txns.begin("d", "t", "l", "root").unwrap();
+        assert!(matches!(txns.begin("d", "t", "l", "root"), Err(BeginError::LabelUsed { status: "RUNNING" })));
+        assert!(txns.begin("other", "t", "l", "root").is_ok(), "labels are per database");
+        txns.abort(&first, "user cancel").unwrap();
+        let second = txns.begin("d", "t", "l", "root").unwrap();
+        second.commit().unwrap();
+        assert!(matches!(txns.begin("d", "t", "l", "root"), Err(BeginError::LabelUsed { status: "FINISHED" })));
+        assert!(second.abort("too late").is_err());
+    }
+
+    #[test]
+    fn label_memory_is_a_thousand_per_database() {
+        let txns = TxnManager::default();
+        for i in 0..=LABEL_KEEP_MAX_NUM {
+            let txn = txns.begin("d", "t", &format!("l{i}"), "root").unwrap();
+            txn.commit().unwrap();
+            txns.make_visible(txn.id);
+        }
+        assert!(txns.by_label("d", "l0").is_none(), "evicted by count");
+        assert!(txns.by_label("d", "l1").is_some());
+    }
+}

@@ -1,0 +1,17 @@
+//! The SQL front end: parser, rules, statements.
+
+pub mod alter;
+pub mod ast;
+pub mod ddl;
+pub mod dml;
+pub mod error;
+pub mod grid;
+pub mod info_schema;
+pub mod lex;
+pub mod parse;
+pub mod parse_table;
+pub mod render;
+pub mod rules;
+pub mod session;
+pub mod show;
+pub mod variables;

@@ -1,0 +1,12 @@
+//! The stand-in through its doors. Every test has a cluster of its own.
+
+mod corpus;
+mod exhibit;
+mod faults;
+mod header_phase;
+mod java_sdk;
+mod json_rules;
+mod labels;
+mod mysql_client;
+mod queries;
+mod statements;
