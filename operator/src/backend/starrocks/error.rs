@@ -33,7 +33,12 @@ fn class_of(error: &ServerError) -> ErrorClass {
 fn by_text(message: &str) -> ErrorClass {
     let lower = message.to_ascii_lowercase();
     let has = |needles: &[&str]| needles.iter().any(|n| lower.contains(n));
-    if has(&["access denied for user", "authentication failed"]) && !has(&["you need"]) {
+    if has(&[
+        "access denied for user",
+        "authenticate failed",
+        "authentication failed",
+    ]) && !has(&["you need"])
+    {
         ErrorClass::AuthenticationFailed
     } else if has(&["access denied", "you need"]) {
         ErrorClass::NotAuthorized
@@ -88,6 +93,10 @@ mod tests {
         assert_eq!(
             class(1064, "A schema change operation is in progress on the table t"),
             ErrorClass::Transient
+        );
+        assert_eq!(
+            class(1064, "Authenticate failed, user: root"),
+            ErrorClass::AuthenticationFailed
         );
         assert_eq!(class(1050, "Table 't' already exists"), ErrorClass::Conflict);
         assert_eq!(class(5502, "Unknown table 'a.t'"), ErrorClass::NotFound);

@@ -38,7 +38,8 @@ pub struct VersionError(String);
 impl FromStr for Version {
     type Err = VersionError;
 
-    /// Reads `SELECT current_version()`: `3.5.2 269e832`, `3.3-dev`, `4.0.0-rc01 abc`, `main-…` is refused.
+    /// Reads what servers say: `3.5.2 269e832` (`current_version()`), `3.5.2-269e832` (SHOW FRONTENDS), `3.3-dev`,
+    /// `4.0.0-rc01 abc`; `main-…` is refused.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let error = || VersionError(text.chars().take(64).collect());
         let word = text.split_whitespace().next().ok_or_else(error)?;
@@ -58,9 +59,14 @@ impl FromStr for Version {
             major,
             minor,
             patch,
-            released: suffix.is_none(),
+            released: suffix.is_none_or(is_commit),
         })
     }
+}
+
+/// A suffix that names a commit says nothing about the release.
+fn is_commit(suffix: &str) -> bool {
+    suffix.len() >= 7 && suffix.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 impl fmt::Display for Version {
@@ -190,6 +196,7 @@ mod tests {
     #[test]
     fn what_servers_answer_is_read() {
         assert_eq!(v("3.5.2 269e832"), Version::new(3, 5, 2));
+        assert_eq!(v("3.5.0-5be9c5e"), Version::new(3, 5, 0));
         assert_eq!(v("3.2"), Version::new(3, 2, 0));
         assert!(v("4.0-dev") < v("4.0.0") && v("4.0.0-rc01") < v("4.0.0"));
         assert!(v("4.0-dev") > v("3.5.9"));
