@@ -466,3 +466,7 @@ impl Room<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "effective_tests.rs"]
+mod tests;

@@ -4,20 +4,24 @@ pub mod path;
 pub mod source;
 
 #[cfg(feature = "kube")]
-mod compile;
+mod dataset;
 #[cfg(feature = "kube")]
 mod identity;
 #[cfg(feature = "kube")]
 mod literal;
 #[cfg(feature = "kube")]
 mod partition;
+#[cfg(feature = "kube")]
+mod table;
 
 #[cfg(feature = "kube")]
-pub use compile::{CompiledColumn, CompiledTable, TableOrigin, compile_dataset, compile_table};
+pub use dataset::compile_dataset;
 #[cfg(feature = "kube")]
 pub use identity::KeyIdentity;
 #[cfg(feature = "kube")]
 pub use partition::{PartitionBy, TimeUnit};
+#[cfg(feature = "kube")]
+pub use table::{CompiledColumn, CompiledTable, TableOrigin, compile_table};
 
 use std::fmt;
 

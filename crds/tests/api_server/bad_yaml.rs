@@ -16,7 +16,11 @@ struct Bad {
 }
 
 fn bad(object: Value, field: &'static str, message: &'static str) -> Bad {
-    Bad { object, field, message }
+    Bad {
+        object,
+        field,
+        message,
+    }
 }
 
 /// What CEL refuses.
@@ -30,22 +34,42 @@ fn refused_by_rules() -> Vec<Bad> {
             "<nil>",
             "metadata.name must be a DNS label of at most 40 characters: children are named <pipeline>.<dataset>.<table>",
         ),
-        bad(with(pipeline(), "/spec/platformRef", Value::Null), "spec", "platformRef is required"),
-        bad(with(pipeline(), "/spec/source", json!({})), "spec.source", "source needs exactly one of: mongodb"),
-        bad(with(pipeline(), "/spec/datasets", Value::Null), "spec", "datasets needs at least one dataset"),
+        bad(
+            with(pipeline(), "/spec/platformRef", Value::Null),
+            "spec",
+            "platformRef is required",
+        ),
+        bad(
+            with(pipeline(), "/spec/source", json!({})),
+            "spec.source",
+            "source needs exactly one of: mongodb",
+        ),
+        bad(
+            with(pipeline(), "/spec/datasets", Value::Null),
+            "spec",
+            "datasets needs at least one dataset",
+        ),
         bad(
             with(pipeline(), "/spec/datasets/0/name", json!("gold")),
             "spec.datasets",
             "gold is a reserved dataset name: it would collide with child names",
         ),
-        bad(with(pipeline(), "/spec/datasets/0/hot", Value::Null), "spec.datasets[0]", "a dataset needs hot"),
+        bad(
+            with(pipeline(), "/spec/datasets/0/hot", Value::Null),
+            "spec.datasets[0]",
+            "a dataset needs hot",
+        ),
         bad(
             with(pipeline(), "/spec/datasets/0/hot/tables", json!([])),
             "spec.datasets[0].hot",
             "hot needs at least one table",
         ),
         bad(
-            with(pipeline(), "/spec/source/mongodb/connectionSecretRef", Value::Null),
+            with(
+                pipeline(),
+                "/spec/source/mongodb/connectionSecretRef",
+                Value::Null,
+            ),
             "spec.source.mongodb",
             "connectionSecretRef is required",
         ),
@@ -55,7 +79,11 @@ fn refused_by_rules() -> Vec<Bad> {
             "database is required",
         ),
         bad(
-            with(pipeline(), "/spec/datasets/0/hot/tables/0/tableRef", json!({"name": "x"})),
+            with(
+                pipeline(),
+                "/spec/datasets/0/hot/tables/0/tableRef",
+                json!({"name": "x"}),
+            ),
             "spec.datasets[0].hot.tables[0]",
             "exactly one of template, tableRef",
         ),
@@ -65,12 +93,20 @@ fn refused_by_rules() -> Vec<Bad> {
             "exactly one of template, tableRef",
         ),
         bad(
-            with(pipeline(), "/spec/datasets/0/hot/tables/0/columns", json!([{"name": "status", "value": "x"}])),
+            with(
+                pipeline(),
+                "/spec/datasets/0/hot/tables/0/columns",
+                json!([{"name": "status", "value": "x"}]),
+            ),
             "spec.datasets[0].hot.tables[0]",
             "columns belongs to tableRef; with template write it inside",
         ),
         bad(
-            with(pipeline(), "/spec/datasets/0/hot/tables/1/columns/0/from", json!("x")),
+            with(
+                pipeline(),
+                "/spec/datasets/0/hot/tables/1/columns/0/from",
+                json!("x"),
+            ),
             "spec.datasets[0].hot.tables[1].columns[0]",
             "at most one of from, value",
         ),
@@ -84,22 +120,46 @@ fn refused_by_rules() -> Vec<Bad> {
             "spec.datasets[0].hot.tables[0].template",
             "columns is required",
         ),
-        bad(column(json!({"name": "status"})), column_field, "type is required"),
+        bad(
+            column(json!({"name": "status"})),
+            column_field,
+            "type is required",
+        ),
         bad(
             column(json!({"name": "status", "type": "INT", "from": "a", "value": "1"})),
             column_field,
             "at most one of from, value",
         ),
-        bad(column(json!({"name": "_VER", "type": "INT"})), column_field, "reserved column name"),
+        bad(
+            column(json!({"name": "_VER", "type": "INT"})),
+            column_field,
+            "reserved column name",
+        ),
         bad(
             column(json!({"name": "__starrocks_shadow_x", "type": "INT"})),
             column_field,
             "reserved column name",
         ),
-        bad(with(table(), "/spec/platformRef", Value::Null), "spec", "platformRef is required"),
-        bad(with(table(), "/spec/database", Value::Null), "spec", "database is required"),
-        bad(with(table(), "/spec/primaryKey", json!([])), "spec", "primaryKey is required"),
-        bad(with(table(), "/spec/columns", json!([])), "spec", "columns is required"),
+        bad(
+            with(table(), "/spec/platformRef", Value::Null),
+            "spec",
+            "platformRef is required",
+        ),
+        bad(
+            with(table(), "/spec/database", Value::Null),
+            "spec",
+            "database is required",
+        ),
+        bad(
+            with(table(), "/spec/primaryKey", json!([])),
+            "spec",
+            "primaryKey is required",
+        ),
+        bad(
+            with(table(), "/spec/columns", json!([])),
+            "spec",
+            "columns is required",
+        ),
         bad(
             with(table(), "/spec/primaryKey", json!(["tenant", "oder_id"])),
             "spec.primaryKey",
@@ -115,7 +175,11 @@ fn refused_by_rules() -> Vec<Bad> {
             "spec",
             "a shared table needs a key column with from: $tenant",
         ),
-        bad(with(table(), "/spec/columns/2/name", json!("_extra")), "spec.columns[2]", "reserved column name"),
+        bad(
+            with(table(), "/spec/columns/2/name", json!("_extra")),
+            "spec.columns[2]",
+            "reserved column name",
+        ),
         bad(
             with(table(), "/spec/allowedNamespaces", json!({"from": "Selector"})),
             "spec.allowedNamespaces",
@@ -143,29 +207,85 @@ fn refused_by_rules() -> Vec<Bad> {
 fn refused_by_schema() -> Vec<Bad> {
     let mongodb = |field: &str| format!("/spec/source/mongodb/{field}");
     vec![
-        bad(with(pipeline(), "/spec/tenant", json!("Acme")), "spec.tenant", "should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"),
-        bad(with(pipeline(), "/spec/tenant", Value::Null), "spec.tenant", "Required value"),
-        bad(with(pipeline(), "/spec/platformRef", json!({})), "spec.platformRef.name", "Required value"),
-        bad(with(pipeline(), &mongodb("database"), json!("${file:x}")), "spec.source.mongodb.database", "should match"),
-        bad(with(pipeline(), &mongodb("topicPrefix"), json!("a.b")), "spec.source.mongodb.topicPrefix", "should match"),
-        bad(with(pipeline(), &mongodb("capture"), json!("Everything")), "spec.source.mongodb.capture", "supported values: \"UpdateFull\", \"UpdateFullWithPreImage\""),
-        bad(with(pipeline(), &mongodb("pollInterval"), json!("1d")), "spec.source.mongodb.pollInterval", "should match"),
-        bad(with(pipeline(), "/spec/datasets/0/collection", json!("a,b")), "spec.datasets[0].collection", "should match"),
         bad(
-            with(pipeline(), &format!("{TEMPLATE}/columns/1/onError"), json!("Null")),
+            with(pipeline(), "/spec/tenant", json!("Acme")),
+            "spec.tenant",
+            "should match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'",
+        ),
+        bad(
+            with(pipeline(), "/spec/tenant", Value::Null),
+            "spec.tenant",
+            "Required value",
+        ),
+        bad(
+            with(pipeline(), "/spec/platformRef", json!({})),
+            "spec.platformRef.name",
+            "Required value",
+        ),
+        bad(
+            with(pipeline(), &mongodb("database"), json!("${file:x}")),
+            "spec.source.mongodb.database",
+            "should match",
+        ),
+        bad(
+            with(pipeline(), &mongodb("topicPrefix"), json!("a.b")),
+            "spec.source.mongodb.topicPrefix",
+            "should match",
+        ),
+        bad(
+            with(pipeline(), &mongodb("capture"), json!("Everything")),
+            "spec.source.mongodb.capture",
+            "supported values: \"UpdateFull\", \"UpdateFullWithPreImage\"",
+        ),
+        bad(
+            with(pipeline(), &mongodb("pollInterval"), json!("1d")),
+            "spec.source.mongodb.pollInterval",
+            "should match",
+        ),
+        bad(
+            with(pipeline(), "/spec/datasets/0/collection", json!("a,b")),
+            "spec.datasets[0].collection",
+            "should match",
+        ),
+        bad(
+            with(
+                pipeline(),
+                &format!("{TEMPLATE}/columns/1/onError"),
+                json!("Null"),
+            ),
             "spec.datasets[0].hot.tables[0].template.columns[1].onError",
             "supported values: \"SetNull\", \"Overflow\", \"Reject\"",
         ),
-        bad(with(pipeline(), "/spec/deletionPolicy", json!("Drop")), "spec.deletionPolicy", "supported values"),
-        bad(with(platform(), "/spec/ownerID", json!("a.b")), "spec.ownerID", "should match"),
-        bad(with(platform(), "/spec/kafka/bootstrapServers", json!(["kafka"])), "spec.kafka.bootstrapServers[0]", "should match"),
-        bad(with(platform(), "/spec/connect/url", json!("connect:8083")), "spec.connect.url", "should match"),
+        bad(
+            with(pipeline(), "/spec/deletionPolicy", json!("Drop")),
+            "spec.deletionPolicy",
+            "supported values",
+        ),
+        bad(
+            with(platform(), "/spec/ownerID", json!("a.b")),
+            "spec.ownerID",
+            "should match",
+        ),
+        bad(
+            with(platform(), "/spec/kafka/bootstrapServers", json!(["kafka"])),
+            "spec.kafka.bootstrapServers[0]",
+            "should match",
+        ),
+        bad(
+            with(platform(), "/spec/connect/url", json!("connect:8083")),
+            "spec.connect.url",
+            "should match",
+        ),
         bad(
             with(platform(), "/spec/limits", json!({"relayMemory": "2GB"})),
             "spec.limits.relayMemory",
             "should match",
         ),
-        bad(with(table(), "/spec/database", json!("a`b")), "spec.database", "should match"),
+        bad(
+            with(table(), "/spec/database", json!("a`b")),
+            "spec.database",
+            "should match",
+        ),
     ]
 }
 
@@ -180,37 +300,84 @@ fn accepted() -> Vec<Value> {
         only(pipeline(), "/spec/source/mongodb/topicPrefix"),
         only(pipeline(), "/spec/datasets/0/hot/tables/1/columns"),
         with(pipeline(), "/spec/datasets/0/collection", json!("Größe.x y")),
-        with(pipeline(), "/spec/relay", json!({"resources": {"limits": {"cpu": 1, "memory": "1.5Gi"}}, "batch": {"linger": "200ms", "maxBytes": "4Mi", "maxRows": 1}})),
-        with(pipeline(), &format!("{TEMPLATE}/columns/1"), json!({"name": "status", "type": "INT", "value": "1"})),
-        with(pipeline(), &format!("{TEMPLATE}/columns/1"), json!({"name": "odd name", "type": "array< decimal( 10 , 2 ) >", "from": "a[\"b.c\"][0]"})),
-        with(table(), "/spec/columns/2", json!({"name": "id2", "type": "JSON", "from": "_id"})),
-        with(with(table(), "/spec/allowedNamespaces/from", json!("Same")), "/spec/primaryKey", json!(["order_id"])),
+        with(
+            pipeline(),
+            "/spec/relay",
+            json!({"resources": {"limits": {"cpu": 1, "memory": "1.5Gi"}}, "batch": {"linger": "200ms", "maxBytes": "4Mi", "maxRows": 1}}),
+        ),
+        with(
+            pipeline(),
+            &format!("{TEMPLATE}/columns/1"),
+            json!({"name": "status", "type": "INT", "value": "1"}),
+        ),
+        with(
+            pipeline(),
+            &format!("{TEMPLATE}/columns/1"),
+            json!({"name": "odd name", "type": "array< decimal( 10 , 2 ) >", "from": "a[\"b.c\"][0]"}),
+        ),
+        with(
+            table(),
+            "/spec/columns/2",
+            json!({"name": "id2", "type": "JSON", "from": "_id"}),
+        ),
+        with(
+            with(table(), "/spec/allowedNamespaces/from", json!("Same")),
+            "/spec/primaryKey",
+            json!(["order_id"]),
+        ),
         only(platform(), "/spec/tenancy"),
-        with(platform(), "/spec/relay", json!({"podOverrides": {"spec": {"hostNetwork": true, "anything": [1, {"a": "b"}]}}})),
-        with(platform(), "/spec/limits", json!({"relayMemory": "2Gi", "sourceHosts": ["*.mongodb.svc", "127.0.0.1"]})),
+        with(
+            platform(),
+            "/spec/relay",
+            json!({"podOverrides": {"spec": {"hostNetwork": true, "anything": [1, {"a": "b"}]}}}),
+        ),
+        with(
+            platform(),
+            "/spec/limits",
+            json!({"relayMemory": "2Gi", "sourceHosts": ["*.mongodb.svc", "127.0.0.1"]}),
+        ),
     ]
 }
 
 #[test]
 fn the_api_server_refuses_bad_yaml_and_names_the_field() {
     let server = server();
-    let cases: Vec<Bad> = refused_by_rules().into_iter().chain(refused_by_schema()).collect();
+    let cases: Vec<Bad> = refused_by_rules()
+        .into_iter()
+        .chain(refused_by_schema())
+        .collect();
     let names: Vec<String> = (0..cases.len()).map(|i| format!("case-{i}")).collect();
-    let objects: Vec<Value> = cases.iter().zip(&names).map(|(case, name)| {
-        let keeps_name = case.field == "<nil>";
-        if keeps_name { case.object.clone() } else { named(case.object.clone(), name) }
-    }).collect();
+    let objects: Vec<Value> = cases
+        .iter()
+        .zip(&names)
+        .map(|(case, name)| {
+            let keeps_name = case.field == "<nil>";
+            if keeps_name {
+                case.object.clone()
+            } else {
+                named(case.object.clone(), name)
+            }
+        })
+        .collect();
     let answer = server.kubectl(&["create", "--dry-run=server", "-f", "-"], Some(&list(&objects)));
-    assert!(!answer.ok && answer.stdout.is_empty(), "accepted: {}", answer.stdout);
+    assert!(
+        !answer.ok && answer.stdout.is_empty(),
+        "accepted: {}",
+        answer.stdout
+    );
     let errors = errors_by_name(&answer.stderr);
     for (case, object) in cases.iter().zip(&objects) {
         let name = object["metadata"]["name"].as_str().unwrap();
         let found = errors.iter().filter(|(of, _)| of == name);
-        let wanted = |line: &str| line.starts_with(&format!("{}: ", case.field)) && line.contains(case.message);
+        let wanted =
+            |line: &str| line.starts_with(&format!("{}: ", case.field)) && line.contains(case.message);
         assert!(
             found.clone().any(|(_, line)| wanted(line)),
             "{name}: wanted {}: {}\nfound {:#?}\nin {}",
-            case.field, case.message, found.collect::<Vec<_>>(), answer.stderr,
+            case.field,
+            case.message,
+            found.collect::<Vec<_>>(),
+            answer.stderr,
         );
     }
 }
@@ -242,7 +409,9 @@ fn the_same_rules_say_the_same_without_a_server() {
         let found = validate::cel(kind, &case.object, None);
         let field = if case.field == "<nil>" { "" } else { case.field };
         assert!(
-            found.iter().any(|e| e.field == field && e.message == case.message),
+            found
+                .iter()
+                .any(|e| e.field == field && e.message == case.message),
             "wanted {}: {}\nfound {found:#?}",
             case.field,
             case.message
@@ -288,8 +457,18 @@ fn every_rule_has_a_case() {
 fn collect_messages(schema: &Value, messages: &mut Vec<String>) {
     match schema {
         Value::Object(map) => {
-            for rule in map.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten() {
-                messages.push(rule["message"].as_str().expect("a rule without a message").to_owned());
+            for rule in map
+                .get("x-kubernetes-validations")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                messages.push(
+                    rule["message"]
+                        .as_str()
+                        .expect("a rule without a message")
+                        .to_owned(),
+                );
             }
             map.values().for_each(|value| collect_messages(value, messages));
         }

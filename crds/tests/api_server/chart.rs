@@ -15,7 +15,15 @@ fn chart() -> String {
 /// The rendered objects with these `--set` values.
 fn rendered(server: &Server, sets: &[&str]) -> Vec<Value> {
     let chart = chart();
-    let mut args = vec!["template", "tributary", &chart, "--namespace", NAMESPACE, "--kube-version", "1.36.0"];
+    let mut args = vec![
+        "template",
+        "tributary",
+        &chart,
+        "--namespace",
+        NAMESPACE,
+        "--kube-version",
+        "1.36.0",
+    ];
     for set in sets {
         args.extend(["--set", set]);
     }
@@ -30,15 +38,32 @@ fn rendered(server: &Server, sets: &[&str]) -> Vec<Value> {
 #[test]
 fn the_chart_lints() {
     let answer = server().helm(&["lint", "--strict", &chart()]);
-    assert!(answer.ok && answer.stdout.contains("0 chart(s) failed"), "{}{}", answer.stdout, answer.stderr);
+    assert!(
+        answer.ok && answer.stdout.contains("0 chart(s) failed"),
+        "{}{}",
+        answer.stdout,
+        answer.stderr
+    );
 }
 
 #[test]
 fn a_misspelt_value_is_refused() {
     let chart = chart();
-    let args = ["template", "tributary", &chart, "--kube-version", "1.36.0", "--set", "operator.imagee=x"];
+    let args = [
+        "template",
+        "tributary",
+        &chart,
+        "--kube-version",
+        "1.36.0",
+        "--set",
+        "operator.imagee=x",
+    ];
     let answer = server().helm(&args);
-    assert!(!answer.ok && answer.stderr.contains("imagee"), "{}", answer.stderr);
+    assert!(
+        !answer.ok && answer.stderr.contains("imagee"),
+        "{}",
+        answer.stderr
+    );
 }
 
 #[test]
@@ -63,19 +88,29 @@ fn the_defaults_pass_pod_security_restricted_and_host_networking_would_not() {
     let default = pod(&[]);
     assert!(default.ok, "{}", default.stderr);
     let host = pod(&["operator.hostNetwork=true"]);
-    assert!(!host.ok && host.stderr.contains("violates PodSecurity"), "{}", host.stderr);
+    assert!(
+        !host.ok && host.stderr.contains("violates PodSecurity"),
+        "{}",
+        host.stderr
+    );
 }
 
 #[test]
 fn the_crds_in_the_chart_are_ours_and_stay_when_it_goes() {
     let objects = rendered(&server(), &[]);
-    let crds: Vec<_> = objects.iter().filter(|o| o["kind"] == "CustomResourceDefinition").collect();
+    let crds: Vec<_> = objects
+        .iter()
+        .filter(|o| o["kind"] == "CustomResourceDefinition")
+        .collect();
     assert_eq!(crds.len(), 3);
     for crd in crds {
         assert_eq!(crd["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
         let kind = crd["spec"]["names"]["kind"].as_str().unwrap();
         let ours = serde_json::to_value(tributary_crds::crd::of_kind(kind).unwrap()).unwrap();
-        assert!(crd["spec"] == ours["spec"], "{kind} differs after Helm's own YAML");
+        assert!(
+            crd["spec"] == ours["spec"],
+            "{kind} differs after Helm's own YAML"
+        );
     }
 }
 
@@ -86,7 +121,16 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
         server.namespace(namespace);
     }
     let chart = chart();
-    let args = ["install", "tributary", &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", "crds.install=false"];
+    let args = [
+        "install",
+        "tributary",
+        &chart,
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+        "--set",
+        "crds.install=false",
+    ];
     let answer = server.helm(&args);
     assert!(answer.ok, "{}", answer.stderr);
     let may = |verb: &str, resource: &str, namespace: &str| {
@@ -111,7 +155,10 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
         ("delete", "configmaps", NAMESPACE),
         ("list", "pods", NAMESPACE),
     ] {
-        assert!(may(verb, resource, namespace), "needs {verb} {resource} in {namespace:?}");
+        assert!(
+            may(verb, resource, namespace),
+            "needs {verb} {resource} in {namespace:?}"
+        );
     }
     for (verb, resource, namespace) in [
         ("*", "*", ""),
@@ -128,6 +175,9 @@ fn the_operator_may_do_what_it_needs_and_no_more() {
         ("create", "clusterrolebindings.rbac.authorization.k8s.io", ""),
         ("impersonate", "users", ""),
     ] {
-        assert!(!may(verb, resource, namespace), "must not {verb} {resource} in {namespace:?}");
+        assert!(
+            !may(verb, resource, namespace),
+            "must not {verb} {resource} in {namespace:?}"
+        );
     }
 }

@@ -15,25 +15,96 @@ pub struct Change {
 
 fn change(before: Value, pointer: &str, value: Value, field: &'static str, message: &'static str) -> Change {
     let after = with(before.clone(), pointer, value);
-    Change { before, after, field, message }
+    Change {
+        before,
+        after,
+        field,
+        message,
+    }
 }
 
 pub fn changes() -> Vec<Change> {
     let mongodb = |field: &str| format!("/spec/source/mongodb/{field}");
     let without_prefix = with(pipeline(), &mongodb("topicPrefix"), Value::Null);
     vec![
-        change(platform(), "/spec/ownerID", json!("other"), "spec.ownerID", "ownerID is immutable: every external object carries it"),
-        change(pipeline(), "/spec/tenant", json!("globex"), "spec.tenant", "tenant is immutable: create a new pipeline"),
-        change(pipeline(), "/spec/platformRef/name", json!("other"), "spec.platformRef", "platformRef is immutable"),
-        change(pipeline(), &mongodb("database"), json!("other"), "spec.source.mongodb.database", "database is immutable: it is part of every topic name"),
-        change(pipeline(), &mongodb("topicPrefix"), json!("other"), "spec.source.mongodb.topicPrefix", "topicPrefix is immutable: it is part of every topic name"),
+        change(
+            platform(),
+            "/spec/ownerID",
+            json!("other"),
+            "spec.ownerID",
+            "ownerID is immutable: every external object carries it",
+        ),
+        change(
+            pipeline(),
+            "/spec/tenant",
+            json!("globex"),
+            "spec.tenant",
+            "tenant is immutable: create a new pipeline",
+        ),
+        change(
+            pipeline(),
+            "/spec/platformRef/name",
+            json!("other"),
+            "spec.platformRef",
+            "platformRef is immutable",
+        ),
+        change(
+            pipeline(),
+            &mongodb("database"),
+            json!("other"),
+            "spec.source.mongodb.database",
+            "database is immutable: it is part of every topic name",
+        ),
+        change(
+            pipeline(),
+            &mongodb("topicPrefix"),
+            json!("other"),
+            "spec.source.mongodb.topicPrefix",
+            "topicPrefix is immutable: it is part of every topic name",
+        ),
         // A transition rule on an optional field would not fire for these two.
-        change(pipeline(), &mongodb("topicPrefix"), Value::Null, "spec.source.mongodb.topicPrefix", "topicPrefix is immutable: it is part of every topic name"),
-        change(without_prefix, &mongodb("topicPrefix"), json!("acme"), "spec.source.mongodb.topicPrefix", "topicPrefix is immutable: it is part of every topic name"),
-        change(table(), "/spec/platformRef", json!({"name": "main", "namespace": "other"}), "spec.platformRef", "platformRef is immutable"),
-        change(table(), "/spec/database", json!("other"), "spec", "database and table are immutable"),
-        change(table(), "/spec/table", json!("other"), "spec", "database and table are immutable"),
-        change(table(), "/spec/table", Value::Null, "spec", "database and table are immutable"),
+        change(
+            pipeline(),
+            &mongodb("topicPrefix"),
+            Value::Null,
+            "spec.source.mongodb.topicPrefix",
+            "topicPrefix is immutable: it is part of every topic name",
+        ),
+        change(
+            without_prefix,
+            &mongodb("topicPrefix"),
+            json!("acme"),
+            "spec.source.mongodb.topicPrefix",
+            "topicPrefix is immutable: it is part of every topic name",
+        ),
+        change(
+            table(),
+            "/spec/platformRef",
+            json!({"name": "main", "namespace": "other"}),
+            "spec.platformRef",
+            "platformRef is immutable",
+        ),
+        change(
+            table(),
+            "/spec/database",
+            json!("other"),
+            "spec",
+            "database and table are immutable",
+        ),
+        change(
+            table(),
+            "/spec/table",
+            json!("other"),
+            "spec",
+            "database and table are immutable",
+        ),
+        change(
+            table(),
+            "/spec/table",
+            Value::Null,
+            "spec",
+            "database and table are immutable",
+        ),
     ]
 }
 
@@ -46,7 +117,11 @@ fn identity_cannot_change() {
         let object = named(object.clone(), &format!("change-{i}"));
         with(object, "/metadata/namespace", json!("immutable"))
     };
-    let before: Vec<Value> = cases.iter().enumerate().map(|(i, c)| place(&c.before, i)).collect();
+    let before: Vec<Value> = cases
+        .iter()
+        .enumerate()
+        .map(|(i, c)| place(&c.before, i))
+        .collect();
     server.must(&["create", "-f", "-"], Some(&list(&before)));
     for (i, case) in cases.iter().enumerate() {
         let after = place(&case.after, i);
@@ -62,7 +137,9 @@ fn identity_cannot_change() {
         let kind = after["kind"].as_str().unwrap();
         let found = validate::cel(kind, &after, Some(&before[i]));
         assert!(
-            found.iter().any(|e| e.field == case.field && e.message == case.message),
+            found
+                .iter()
+                .any(|e| e.field == case.field && e.message == case.message),
             "{i}: client-side {found:#?}"
         );
     }
@@ -76,10 +153,18 @@ fn the_rest_of_a_spec_can_change() {
     let before = [place(platform()), place(pipeline()), place(table())];
     server.must(&["create", "-f", "-"], Some(&list(&before)));
     let after = [
-        with(before[0].clone(), "/spec/kafka/bootstrapServers", json!(["other:9092"])),
+        with(
+            before[0].clone(),
+            "/spec/kafka/bootstrapServers",
+            json!(["other:9092"]),
+        ),
         with(before[1].clone(), "/spec/datasets/0/name", json!("other")),
         // Allowed: it becomes a plan that waits for approval, not an error.
-        with(before[2].clone(), "/spec/primaryKey", json!(["order_id", "tenant"])),
+        with(
+            before[2].clone(),
+            "/spec/primaryKey",
+            json!(["order_id", "tenant"]),
+        ),
     ];
     let answer = server.kubectl(&["replace", "--dry-run=server", "-f", "-"], Some(&list(&after)));
     assert!(answer.ok, "{}", answer.stderr);

@@ -79,7 +79,9 @@ pub fn named(mut object: Value, name: &str) -> Value {
 /// `object` with one field set; `null` removes it.
 pub fn with(mut object: Value, pointer: &str, value: Value) -> Value {
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
-    let parent = object.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer} has no parent"));
+    let parent = object
+        .pointer_mut(parent)
+        .unwrap_or_else(|| panic!("{pointer} has no parent"));
     match (parent, value) {
         (Value::Object(map), Value::Null) => drop(map.remove(field)),
         (Value::Object(map), value) => drop(map.insert(field.to_owned(), value)),

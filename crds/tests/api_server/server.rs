@@ -35,7 +35,13 @@ pub fn server() -> Server {
         let server = Server::of(&stage);
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml");
         server.must(&["apply", "--server-side", "-f", crds.to_str().unwrap()], None);
-        let established = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
+        let established = [
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "crd",
+            "--all",
+        ];
         server.must(&established, None);
         stage
     });
@@ -53,7 +59,10 @@ impl Server {
 
     pub fn kubectl(&self, args: &[&str], input: Option<&Value>) -> Answer {
         let mut command = Command::new(self.bin.join("kubectl"));
-        command.arg("--kubeconfig").arg(&self.kubeconfig).arg("--request-timeout=30s");
+        command
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .arg("--request-timeout=30s");
         run(command.args(args), input)
     }
 
@@ -76,7 +85,10 @@ impl Server {
 }
 
 fn run(command: &mut Command, input: Option<&Value>) -> Answer {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("a program of the stage");
     let mut stdin = child.stdin.take().expect("its stdin");
     if let Some(input) = input {
