@@ -44,17 +44,16 @@ pub fn run(config: Config, credentials: Credentials, listen: SocketAddr, buffer_
         tokio::spawn(telemetry::server::serve(listener, Arc::clone(&board)));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let tasks = spawn_lanes(&board, &sink);
+        let mut lanes = spawn_lanes(&board, &sink);
         let reader = spawn_reader(Arc::clone(&board), Arc::clone(&stop), buffer_bytes)?;
         tokio::pin!(reader);
         let ended = tokio::select! {
             ended = &mut reader => ended,
+            // A lane ends only when told to: without it its table would stand still in silence.
+            Some(Err(panic)) = lanes.join_next() => anyhow::bail!("a lane ended: {panic}"),
             _ = terminate.recv() => drain(&stop, reader).await,
             _ = interrupt.recv() => drain(&stop, reader).await,
         };
-        for task in tasks {
-            task.abort();
-        }
         ended.context("the reader's thread panicked")?.map_err(anyhow::Error::from)
     })
 }
@@ -71,8 +70,8 @@ async fn drain(
 }
 
 /// One task per table.
-pub fn spawn_lanes<S: sink::Sink>(board: &Board, sink: &Arc<S>) -> Vec<tokio::task::JoinHandle<()>> {
-    board.lanes.iter().map(|lane| tokio::spawn(lane::run(Arc::clone(lane), Arc::clone(sink)))).collect()
+pub fn spawn_lanes<S: sink::Sink>(board: &Board, sink: &Arc<S>) -> tokio::task::JoinSet<()> {
+    board.lanes.iter().map(|lane| lane::run(Arc::clone(lane), Arc::clone(sink))).collect()
 }
 
 /// The reader in a thread of its own: polling blocks, and shaping is the part that needs a core.

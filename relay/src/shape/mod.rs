@@ -234,8 +234,13 @@ impl<'m> Walk<'m, '_> {
         }
         cursor.seek(start);
         match cursor.kind()? {
-            Kind::Object if !node.children.is_empty() => self.object(at, cursor, covered),
-            Kind::Array if !node.elements.is_empty() => self.array(at, cursor, covered),
+            // An empty one has no parts to keep, but is not the same as none at all.
+            Kind::Object if !node.children.is_empty() && cursor.clone().open_object()? => {
+                self.object(at, cursor, covered)
+            }
+            Kind::Array if !node.elements.is_empty() && cursor.clone().open_array()? => {
+                self.array(at, cursor, covered)
+            }
             _ if covered => Ok(cursor.skip()?),
             _ => Ok(self.scratch.extra.take(&node.path, cursor)?),
         }

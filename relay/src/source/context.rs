@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
@@ -243,6 +243,13 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Error => tracing::error!(facility, message, "kafka"),
             RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "kafka"),
             _ => tracing::debug!(facility, message, "kafka"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // librdkafka reports the end of a partition this way too; that is no error.
+        if !reason.contains("reached end of partition") {
+            tracing::warn!(%error, reason, "kafka");
         }
     }
 

@@ -131,7 +131,10 @@ fn request(call: &Call<'_>, host: &str, body_sent: &Arc<AtomicBool>) -> Result<R
     let (go, wait) = oneshot::channel();
     let body = Gated {
         data: call.body.clone(),
-        gate: call.body.is_some().then(|| (wait, Box::pin(tokio::time::sleep(CONTINUE_TIMEOUT)))),
+        gate: call.body.is_some().then(|| Gate {
+            asked: Some(wait),
+            patience: Box::pin(tokio::time::sleep(CONTINUE_TIMEOUT)),
+        }),
         sent: Arc::clone(body_sent),
     };
     let mut request = builder.body(body).map_err(|error| error.to_string())?;
@@ -156,8 +159,27 @@ fn describe(error: &hyper::Error) -> String {
 /// A body held back until the server asks for it, so that a load refused by its headers never sends a byte.
 struct Gated {
     data: Option<Bytes>,
-    gate: Option<(oneshot::Receiver<()>, Pin<Box<Sleep>>)>,
+    gate: Option<Gate>,
     sent: Arc<AtomicBool>,
+}
+
+struct Gate {
+    /// Resolves at `100 Continue`; `None` once the answer came without one, and then only patience is left.
+    asked: Option<oneshot::Receiver<()>>,
+    patience: Pin<Box<Sleep>>,
+}
+
+impl Gate {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(asked) = &mut self.asked {
+            match Pin::new(asked).poll(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(()),
+                Poll::Ready(Err(_)) => self.asked = None,
+                Poll::Pending => {}
+            }
+        }
+        self.patience.as_mut().poll(cx)
+    }
 }
 
 impl Body for Gated {
@@ -168,10 +190,8 @@ impl Body for Gated {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if let Some((asked, patience)) = &mut self.gate {
-            // A dropped sender (`Err`) never says go: then patience decides.
-            let asked = matches!(Pin::new(asked).poll(cx), Poll::Ready(Ok(())));
-            if !asked && patience.as_mut().poll(cx).is_pending() {
+        if let Some(gate) = &mut self.gate {
+            if gate.poll(cx).is_pending() {
                 return Poll::Pending;
             }
             self.gate = None;
