@@ -112,6 +112,18 @@ pub struct Stores {
 }
 
 impl Stores {
+    /// Waits until every cache has listed once. Before that, an absent object proves nothing: a platform that is merely not
+    /// listed yet must not look like consent withdrawn.
+    pub async fn synced(&self) -> bool {
+        let (platforms, pipelines, tables, namespaces) = tokio::join!(
+            self.platforms.wait_until_ready(),
+            self.pipelines.wait_until_ready(),
+            self.tables.wait_until_ready(),
+            self.namespaces.wait_until_ready(),
+        );
+        platforms.is_ok() && pipelines.is_ok() && tables.is_ok() && namespaces.is_ok()
+    }
+
     pub fn platform(&self, reference: Option<&Reference>, own: &str) -> Option<Arc<DataPlatform>> {
         let reference = reference?;
         let key = ObjectRef::new(&reference.name).within(reference.namespace_or(own));

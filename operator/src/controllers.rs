@@ -56,7 +56,12 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
         namespaces,
     };
     let listen = args.listen;
-    let watched_namespaces = args.platform_namespaces.clone();
+    let watched_namespaces = args
+        .platform_namespaces
+        .iter()
+        .filter(|n| !n.is_empty())
+        .cloned()
+        .collect::<Vec<_>>();
     let settings = Config::default().concurrency(args.concurrency);
     let context = Arc::new(Context::new(
         kubernetes,
@@ -139,11 +144,17 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
             pipeline_controller,
             namespace_watch
         );
-        Ok::<(), Fatal>(())
+    };
+    // A server that cannot listen ends everything; one that was asked to stop does not cut short what is under way.
+    let server = async {
+        match server.await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => format!("cannot serve on {listen}: {error}"),
+        }
     };
     tokio::select! {
-        done = work => done,
-        served = server => { served?; Ok(()) }
+        () = work => Ok(()),
+        error = server => Err(error.into()),
         never_synced = ready => Err(never_synced.into()),
     }
 }
@@ -212,16 +223,7 @@ async fn watch_namespaces(
 
 /// Reports ready once every store has listed; ends (with what is missing) only if that takes too long.
 async fn mark_ready(stores: Stores, watchdog: Arc<Watchdog>) -> String {
-    let listed = async {
-        let (a, b, c, d) = tokio::join!(
-            stores.platforms.wait_until_ready(),
-            stores.pipelines.wait_until_ready(),
-            stores.tables.wait_until_ready(),
-            stores.namespaces.wait_until_ready(),
-        );
-        a.is_ok() && b.is_ok() && c.is_ok() && d.is_ok()
-    };
-    match tokio::time::timeout(SYNC_TIMEOUT, listed).await {
+    match tokio::time::timeout(SYNC_TIMEOUT, stores.synced()).await {
         Ok(true) => {
             watchdog.set_ready();
             tracing::info!("watches synced");
@@ -269,6 +271,10 @@ where
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
     let span = tracing::info_span!("reconcile", ?kind, namespace, name);
+    if !context.stores.synced().await {
+        // Only at shutdown: the watches are gone.
+        return Ok(Action::await_change());
+    }
     let started = Instant::now();
     let _running = context.watchdog.enter();
     context.metrics.started(kind);

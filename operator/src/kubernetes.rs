@@ -265,17 +265,63 @@ fn sealed(body: &Value) -> Value {
 }
 
 /// Whether `live` holds everything `desired` says. Lists match element by element; what the API server defaulted beside is
-/// of no concern.
+/// of no concern, and what is empty may be absent.
 pub fn covers(live: &Value, desired: &Value) -> bool {
     match (live, desired) {
-        (Value::Object(live), Value::Object(desired)) => desired
-            .iter()
-            .all(|(key, value)| live.get(key).map_or(value.is_null(), |l| covers(l, value))),
+        (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(key, value)| {
+            live.get(key)
+                .map_or_else(|| is_empty(value), |l| covers(l, value))
+        }),
         (Value::Array(live), Value::Array(desired)) => {
             live.len() == desired.len() && live.iter().zip(desired).all(|(l, d)| covers(l, d))
         }
+        (Value::String(live), Value::String(desired)) => live == desired || same_quantity(live, desired),
         (live, desired) => live == desired,
     }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// The API server rewrites quantities (`0.5` becomes `500m`): the same amount is no difference.
+fn same_quantity(a: &str, b: &str) -> bool {
+    matches!((amount(a), amount(b)), (Some(a), Some(b)) if (a - b).abs() <= f64::EPSILON * a.abs().max(b.abs()))
+}
+
+fn amount(text: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 12] = [
+        ("m", 1e-3),
+        ("", 1.0),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("P", 1e15),
+        ("Ki", 1024.0),
+        ("Mi", 1_048_576.0),
+        ("Gi", 1_073_741_824.0),
+        ("Ti", 1_099_511_627_776.0),
+        ("Pi", 1_125_899_906_842_624.0),
+    ];
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = UNITS.iter().find(|(name, _)| *name == unit)?.1;
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
+/// The object as the API server would store it after [`Kubernetes::apply`].
+#[cfg(test)]
+pub fn stored<K: Namespaced>(desired: &K) -> K {
+    let body = sealed(&typed(desired).expect("serialises"));
+    serde_json::from_value(body).expect("reads back")
 }
 
 /// Metadata for an object we make.
@@ -305,7 +351,18 @@ mod tests {
         ));
         assert!(!covers(&live, &json!({"spec": {"replicas": 0}})));
         assert!(!covers(&live, &json!({"spec": {"c": []}})));
-        assert!(covers(&live, &json!({"status": null})));
+        assert!(covers(
+            &live,
+            &json!({"status": null, "ports": [], "metadata": {"annotations": {}}})
+        ));
+    }
+
+    #[test]
+    fn quantities_compare_by_amount() {
+        assert!(covers(&json!("500m"), &json!("0.5")));
+        assert!(covers(&json!("1Gi"), &json!("1024Mi")));
+        assert!(!covers(&json!("1G"), &json!("1Gi")));
+        assert!(!covers(&json!("relay"), &json!("other")));
     }
 
     #[test]

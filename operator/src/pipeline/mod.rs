@@ -30,7 +30,9 @@ use crate::telemetry::Kind;
 
 /// After something was done: look at what became of it.
 const PROGRESS: Duration = Duration::from_secs(1);
-/// While it is not ready.
+/// A refused pipeline: what refers to it or what it refers to brings it back sooner.
+const REFUSED: Duration = Duration::from_secs(10);
+/// While something is not as it should be.
 const NOT_READY: Duration = Duration::from_secs(5);
 /// A ready pipeline is measured this often; measuring writes nothing unless a bucket or a condition changes.
 const STEADY: Duration = Duration::from_secs(15);
@@ -47,21 +49,46 @@ pub async fn reconcile(pipeline: Arc<TenantPipeline>, context: Arc<Context>) -> 
     let accepted = match validate::validate(&pipeline, &refs) {
         Ok(accepted) => accepted,
         Err(refused) => {
+            if refused.withdraws_consent() {
+                teardown::stop_writing(&pipeline, &context).await?;
+            }
             let next = status::refused(&pipeline, &refused, Timestamp::now());
-            publish(&context, Kind::TenantPipeline, pipeline.as_ref(), pipeline.status.as_ref(), &next).await?;
-            return Ok(error::requeue(NOT_READY));
+            publish(
+                &context,
+                Kind::TenantPipeline,
+                pipeline.as_ref(),
+                pipeline.status.as_ref(),
+                &next,
+            )
+            .await?;
+            return Ok(error::requeue(REFUSED));
         }
     };
     let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
-    let mut memory = context.memory.take(&namespace, &name);
     let observed = observe::observe(&accepted, &context).await?;
+    let mut memory = context.memory.take(&namespace, &name);
     let plan = plan::plan(&accepted, &observed, &mut memory);
     let failures = apply::apply(&plan, &accepted, &context, &mut memory).await;
-    let next = status::status(&pipeline, &accepted, &observed, &plan, &failures, &mut memory, Timestamp::now());
+    let next = status::status(
+        &pipeline,
+        &accepted,
+        &observed,
+        &plan,
+        &failures,
+        &mut memory,
+        Timestamp::now(),
+    );
     context.memory.put(&namespace, &name, memory);
-    publish(&context, Kind::TenantPipeline, pipeline.as_ref(), pipeline.status.as_ref(), &next).await?;
+    publish(
+        &context,
+        Kind::TenantPipeline,
+        pipeline.as_ref(),
+        pipeline.status.as_ref(),
+        &next,
+    )
+    .await?;
     let acted = !plan.actions.is_empty() && failures.is_empty();
-    Ok(error::requeue(match (acted, status::is_ready(&next)) {
+    Ok(error::requeue(match (acted, status::is_calm(&next)) {
         (true, _) => PROGRESS,
         (false, true) => STEADY,
         (false, false) => NOT_READY,
@@ -82,6 +109,18 @@ pub fn table_refs(pipeline: &TenantPipeline) -> impl Iterator<Item = &ObjectRef>
 /// Name of the pipeline that owns a table, in the table's namespace.
 pub fn owner_of(table: &StarRocksTable) -> Option<String> {
     let kind = TenantPipeline::kind(&());
-    let owner = table.owner_references().iter().find(|o| o.controller == Some(true) && o.kind == kind)?;
+    let owner = table
+        .owner_references()
+        .iter()
+        .find(|o| o.controller == Some(true) && o.kind == kind)?;
     Some(owner.name.clone())
 }
+
+#[cfg(test)]
+mod convergence_tests;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod status_tests;
+#[cfg(test)]
+mod validate_tests;

@@ -116,10 +116,12 @@ async fn connector(accepted: &Accepted, context: &Context) -> BackendResult<Conn
     };
     let status = client.status(&name).await?;
     let prefix = &accepted.effective.source.topic_prefix;
+    // Connect stores `{}` before the snapshot has begun: that is no offset yet.
     let offset = client
         .offsets(&name)
         .await?
-        .and_then(|entries| source_offset(&entries, prefix));
+        .and_then(|entries| source_offset(&entries, prefix))
+        .filter(|offset| offset.initial_snapshot || offset.position.is_some());
     let heartbeat = match context.backends.kafka(&accepted.platform) {
         Ok(kafka) => kafka
             .newest_record_time(&accepted.effective.heartbeat_topic())

@@ -12,7 +12,7 @@ use tributary_crds::pipeline::{
 use tributary_crds::relay::{DatasetStatus, TableConfig};
 use tributary_crds::status::{
     Composed, Condition, ConditionStatus, Held, LagBucket, Observation, PipelineCondition as C,
-    PipelineReason as R, Verdict, compose, find,
+    PipelineReason as R, RECONCILING, STALLED, Verdict, compose, find,
 };
 
 use super::apply::Failure;
@@ -28,8 +28,16 @@ use crate::backend::connect::{ConnectorReason, SnapshotState};
 /// A condition changes at most this often because of a measurement.
 const MEASURED_PAUSE: Duration = Duration::from_secs(30);
 
-pub fn is_ready(status: &TenantPipelineStatus) -> bool {
-    find(&status.conditions, C::Ready.as_str()).is_some_and(|c| c.status == ConditionStatus::True)
+/// Whether every condition is True, and none of the two that are good when absent is there.
+pub fn is_calm(status: &TenantPipelineStatus) -> bool {
+    let troubled = [RECONCILING, STALLED]
+        .iter()
+        .any(|kind| find(&status.conditions, kind).is_some());
+    !troubled
+        && status
+            .conditions
+            .iter()
+            .all(|c| c.status == ConditionStatus::True)
 }
 
 /// A pipeline that may not run. What ran before keeps running where a reference was withdrawn only for new writes.

@@ -49,6 +49,13 @@ pub struct Refused {
     pub message: String,
 }
 
+impl Refused {
+    /// Somebody's consent is missing: what was written under an earlier one must stop, at once and without losing anything.
+    pub fn withdraws_consent(&self) -> bool {
+        matches!(self.reason, R::RefNotPermitted | R::TenantClaimed)
+    }
+}
+
 fn refuse<T>(reason: R, message: impl Into<String>) -> Result<T, Refused> {
     Err(Refused {
         reason,

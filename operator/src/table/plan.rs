@@ -1,7 +1,7 @@
 //! The difference between the wanted and the live table, as statements.
 
 use super::ddl::plan::PlanInput;
-use super::ddl::{self, Adoption, DdlAction, Refusal};
+use super::ddl::{self, Adoption, DdlAction, Difference, Refusal};
 use super::dereference::Live;
 use super::validate::Valid;
 use crate::backend::BackendError;
@@ -25,6 +25,8 @@ pub struct Planned {
     /// Columns of the live table, system columns aside.
     pub live_columns: Option<usize>,
     pub difference: Option<String>,
+    /// Rows of the declared shape would not land, or would lose values.
+    pub blocks_loads: bool,
 }
 
 pub fn plan(valid: &Valid, live: &Live) -> Outcome {
@@ -40,6 +42,7 @@ pub fn plan(valid: &Valid, live: &Live) -> Outcome {
         Err(refusal) => Outcome::Refused(refusal),
         Ok(plan) => Outcome::Planned(Planned {
             difference: plan.difference_text(),
+            blocks_loads: plan.differences.iter().any(blocks_loads),
             actions: plan.actions,
             exists: live.table.is_some(),
             live_columns: live
@@ -47,6 +50,30 @@ pub fn plan(valid: &Valid, live: &Live) -> Outcome {
                 .as_ref()
                 .map(|t| t.columns.iter().filter(|c| !is_system(&c.name)).count()),
         }),
+    }
+}
+
+/// StarRocks ignores values for columns it does not have, silently: a missing column must stop the mapping that names it.
+fn blocks_loads(difference: &Difference) -> bool {
+    match difference {
+        Difference::Model { .. }
+        | Difference::PrimaryKey { .. }
+        | Difference::MissingColumn { .. }
+        | Difference::SlowColumns { .. }
+        | Difference::Generated { .. }
+        | Difference::ExtraColumn {
+            blocks_loads: true, ..
+        } => true,
+        Difference::ExtraColumn {
+            blocks_loads: false, ..
+        }
+        | Difference::Distribution { .. }
+        | Difference::Buckets { .. }
+        | Difference::Partition { .. }
+        | Difference::SortKey { .. }
+        | Difference::Type { .. }
+        | Difference::Nullability { .. }
+        | Difference::Spelling { .. } => false,
     }
 }
 

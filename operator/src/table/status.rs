@@ -127,16 +127,21 @@ fn judge(name: &str, outcome: &Outcome) -> Judgement {
 }
 
 fn planned_verdicts(name: &str, planned: &Planned) -> Vec<(C, Verdict<R>)> {
-    let exists = if planned.exists {
+    let drift = planned.difference.as_ref().map(|text| {
+        Verdict::bad(
+            R::LiveDrift,
+            format!("{name} differs from the spec and is left alone: {text}."),
+        )
+    });
+    let exists = if let Some(drift) = drift.clone().filter(|_| planned.blocks_loads) {
+        drift
+    } else if planned.exists {
         Verdict::good(R::Exists, format!("{name} exists and is ours."))
     } else {
         Verdict::bad(R::Creating, format!("{name} was created and is not visible yet."))
     };
-    let in_sync = match (&planned.difference, planned.actions.as_slice()) {
-        (Some(text), _) => Verdict::bad(
-            R::LiveDrift,
-            format!("{name} differs from the spec and is left alone: {text}."),
-        ),
+    let in_sync = match (drift, planned.actions.as_slice()) {
+        (Some(drift), _) => drift,
         (None, []) => Verdict::good(R::InSync, ""),
         (None, [first, ..]) => Verdict::bad(
             R::SchemaJobRunning,
@@ -202,6 +207,7 @@ mod tests {
             exists: true,
             live_columns: Some(2),
             difference: None,
+            blocks_loads: false,
         })
     }
 

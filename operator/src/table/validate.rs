@@ -126,11 +126,11 @@ fn partition(partition: mapping::PartitionBy) -> PartitionBy {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::sync::Arc;
 
-    pub fn table() -> StarRocksTable {
+    pub(crate) fn table() -> StarRocksTable {
         serde_json::from_value(serde_json::json!({
             "apiVersion": "tributary.dev/v1alpha1", "kind": "StarRocksTable",
             "metadata": {"name": "orders", "namespace": "tributary", "generation": 2},
@@ -145,7 +145,7 @@ pub mod tests {
         .expect("a table")
     }
 
-    pub fn refs() -> Referenced {
+    pub(crate) fn refs() -> Referenced {
         let platform: DataPlatform = serde_json::from_value(serde_json::json!({
             "apiVersion": "tributary.dev/v1alpha1", "kind": "DataPlatform",
             "metadata": {"name": "main", "namespace": "tributary"},

@@ -60,7 +60,15 @@ pub async fn reconcile(pipeline: &TenantPipeline, context: &Context) -> Result<R
         Step::Release { left_behind } => {
             if !left_behind.is_empty() {
                 let note = format!("Released without removing {}.", left_behind.join(", "));
-                context.tell(Kind::TenantPipeline, pipeline, EventType::Warning, "Orphaned", &note).await;
+                context
+                    .tell(
+                        Kind::TenantPipeline,
+                        pipeline,
+                        EventType::Warning,
+                        "Orphaned",
+                        &note,
+                    )
+                    .await;
             }
             context.kubernetes.remove_finalizer(pipeline).await?;
             drop(context.memory.take(&subject.owner.namespace, &subject.owner.name));
@@ -69,10 +77,40 @@ pub async fn reconcile(pipeline: &TenantPipeline, context: &Context) -> Result<R
     }
 }
 
+/// Stops the connector and the relay and keeps everything else: positions, tables, topics, configuration.
+pub async fn stop_writing(pipeline: &TenantPipeline, context: &Context) -> Result<(), Error> {
+    let subject = subject(pipeline, context);
+    let selector = observe::selector(&subject.owner);
+    let deployments: Vec<Deployment> = context
+        .kubernetes
+        .list(&subject.platform_namespace, &selector)
+        .await?;
+    let running = matches!(
+        connector(&subject, context).await,
+        Seen::Ours(ConnectorRun::Running)
+    );
+    let stop = running.then_some(Action::StopConnector);
+    let delete = deployments.iter().map(|d| Action::DeleteDeployment(d.name_any()));
+    for action in stop.into_iter().chain(delete) {
+        tracing::info!(?action, "consent is withdrawn");
+        if let Err(error) = carry_out(&action, &subject, context).await {
+            tracing::warn!(?action, error, "not stopped yet");
+        }
+    }
+    Ok(())
+}
+
 async fn wait(pipeline: &TenantPipeline, context: &Context, message: &str) -> Result<Requeue, Error> {
     let next = status::deleting(pipeline, message, Timestamp::now());
     // A terminating namespace may refuse the write; the teardown goes on without it.
-    let written = publish(context, Kind::TenantPipeline, pipeline, pipeline.status.as_ref(), &next).await;
+    let written = publish(
+        context,
+        Kind::TenantPipeline,
+        pipeline,
+        pipeline.status.as_ref(),
+        &next,
+    )
+    .await;
     if let Err(error) = written {
         tracing::debug!(%error, "status of a pipeline that goes");
     }
@@ -83,13 +121,24 @@ fn subject<'a>(pipeline: &'a TenantPipeline, context: &Context) -> Subject<'a> {
     let namespace = pipeline.namespace().unwrap_or_default();
     let reference = pipeline.spec.platform_ref.as_ref();
     let platform = context.stores.platform(reference, &namespace);
-    let owner_id = platform.as_ref().map(|p| p.spec.owner_id.clone()).unwrap_or_default();
-    let default_policy =
-        platform.as_ref().and_then(|p| p.spec.defaults.as_ref()).and_then(|d| d.deletion_policy);
+    let owner_id = platform
+        .as_ref()
+        .map(|p| p.spec.owner_id.clone())
+        .unwrap_or_default();
+    let default_policy = platform
+        .as_ref()
+        .and_then(|p| p.spec.defaults.as_ref())
+        .and_then(|d| d.deletion_policy);
     Subject {
-        platform_namespace: reference.map(|r| r.namespace_or(&namespace).to_owned()).unwrap_or_else(|| namespace.clone()),
+        platform_namespace: reference
+            .map(|r| r.namespace_or(&namespace).to_owned())
+            .unwrap_or_else(|| namespace.clone()),
         owner: Owner::new(owner_id, namespace, pipeline.name_any()),
-        policy: pipeline.spec.deletion_policy.or(default_policy).unwrap_or_default(),
+        policy: pipeline
+            .spec
+            .deletion_policy
+            .or(default_policy)
+            .unwrap_or_default(),
         platform,
         pipeline,
     }
@@ -106,7 +155,11 @@ fn patience(subject: &Subject<'_>, context: &Context) -> Patience {
         .is_some_and(|n| n.metadata.deletion_timestamp.is_some());
     let since = subject.pipeline.metadata.deletion_timestamp.as_ref().map(|t| t.0);
     let long = since.is_some_and(|t| Timestamp::now().duration_since(t).unsigned_abs() > YIELD_AFTER);
-    if namespace_goes && long { Patience::Yield } else { Patience::Wait }
+    if namespace_goes && long {
+        Patience::Yield
+    } else {
+        Patience::Wait
+    }
 }
 
 async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error> {
@@ -122,17 +175,28 @@ async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error
     let uid = subject.pipeline.metadata.uid.as_deref();
     Ok(Remains {
         connector: connector(subject, context).await,
-        deployments: deployments.iter().filter(|d| d.metadata.deletion_timestamp.is_none()).map(ResourceExt::name_any).collect(),
+        deployments: deployments
+            .iter()
+            .filter(|d| d.metadata.deletion_timestamp.is_none())
+            .map(ResourceExt::name_any)
+            .collect(),
         pods: pods.len(),
         mirrored_key: mirrored_key(subject, context).await,
         consumer_group: consumer_group(subject, context).await,
         children: children
             .iter()
             .filter(|t| t.owner_references().iter().any(|o| Some(o.uid.as_str()) == uid))
-            .map(|t| Child { name: t.name_any(), deleting: t.metadata.deletion_timestamp.is_some() })
+            .map(|t| Child {
+                name: t.name_any(),
+                deleting: t.metadata.deletion_timestamp.is_some(),
+            })
             .collect(),
         topics: topics(subject, ledger_map, context).await,
-        config_maps: maps.iter().map(ResourceExt::name_any).filter(|n| *n != ledger_name).collect(),
+        config_maps: maps
+            .iter()
+            .map(ResourceExt::name_any)
+            .filter(|n| *n != ledger_name)
+            .collect(),
         ledger: ledger_map.map(ResourceExt::name_any),
     })
 }
@@ -162,8 +226,13 @@ async fn connector(subject: &Subject<'_>, context: &Context) -> Seen<ConnectorRu
             if subject.owner.ownership(mark) != Ownership::Ours {
                 return Seen::Foreign;
             }
-            let stopped = status.is_some_and(|s| s.connector.state == ConnectorState::Stopped && s.tasks.is_empty());
-            Seen::Ours(if stopped { ConnectorRun::Stopped } else { ConnectorRun::Running })
+            let stopped =
+                status.is_some_and(|s| s.connector.state == ConnectorState::Stopped && s.tasks.is_empty());
+            Seen::Ours(if stopped {
+                ConnectorRun::Stopped
+            } else {
+                ConnectorRun::Running
+            })
         }
     }
 }
@@ -175,11 +244,18 @@ async fn mirrored_key(subject: &Subject<'_>, context: &Context) -> Seen<()> {
     let Some(mirrored) = &platform.spec.connect.source_secrets.mirrored else {
         return Seen::Absent;
     };
-    match context.kubernetes.get::<Secret>(&mirrored.namespace, &mirrored.secret_ref.name).await {
+    match context
+        .kubernetes
+        .get::<Secret>(&mirrored.namespace, &mirrored.secret_ref.name)
+        .await
+    {
         Err(error) => Seen::Unreachable(error.to_string()),
         Ok(secret) => {
             let key = subject.owner.mirrored_key("uri");
-            match secret.and_then(|s| s.data).is_some_and(|data| data.contains_key(&key)) {
+            match secret
+                .and_then(|s| s.data)
+                .is_some_and(|data| data.contains_key(&key))
+            {
                 true => Seen::Ours(()),
                 false => Seen::Absent,
             }
@@ -192,7 +268,11 @@ async fn consumer_group(subject: &Subject<'_>, context: &Context) -> Seen<()> {
         return Seen::Unreachable(PLATFORM_GONE.to_owned());
     };
     let look = async {
-        context.backends.kafka(platform)?.consumer_group(&subject.owner.consumer_group()).await
+        context
+            .backends
+            .kafka(platform)?
+            .consumer_group(&subject.owner.consumer_group())
+            .await
     };
     match look.await {
         Ok(Some(_)) => Seen::Ours(()),
@@ -202,7 +282,11 @@ async fn consumer_group(subject: &Subject<'_>, context: &Context) -> Seen<()> {
 }
 
 /// Topics that the ledger says this pipeline created, as far as they still exist.
-async fn topics(subject: &Subject<'_>, ledger_map: Option<&ConfigMap>, context: &Context) -> Seen<Vec<String>> {
+async fn topics(
+    subject: &Subject<'_>,
+    ledger_map: Option<&ConfigMap>,
+    context: &Context,
+) -> Seen<Vec<String>> {
     if subject.policy == DeletionPolicy::Retain {
         return Seen::Absent;
     }
@@ -228,12 +312,14 @@ async fn carry_out(action: &Action, subject: &Subject<'_>, context: &Context) ->
     let namespace = &subject.platform_namespace;
     let in_kubernetes = |e: Error| e.to_string();
     match action {
-        Action::DeleteDeployment(name) => {
-            kubernetes.delete::<Deployment>(namespace, name).await.map_err(in_kubernetes)
-        }
-        Action::DeleteConfigMap(name) => {
-            kubernetes.delete::<ConfigMap>(namespace, name).await.map_err(in_kubernetes)
-        }
+        Action::DeleteDeployment(name) => kubernetes
+            .delete::<Deployment>(namespace, name)
+            .await
+            .map_err(in_kubernetes),
+        Action::DeleteConfigMap(name) => kubernetes
+            .delete::<ConfigMap>(namespace, name)
+            .await
+            .map_err(in_kubernetes),
         Action::DeleteChild(name) => kubernetes
             .delete::<StarRocksTable>(&subject.owner.namespace, name)
             .await
@@ -262,7 +348,9 @@ async fn outside(
     let owner = &subject.owner;
     if let Action::RemoveMirroredKey = action {
         return match &platform.spec.connect.source_secrets.mirrored {
-            Some(mirrored) => apply::mirror(owner, mirrored, None, context).await.map_err(|e| e.to_string()),
+            Some(mirrored) => apply::mirror(owner, mirrored, None, context)
+                .await
+                .map_err(|e| e.to_string()),
             None => Ok(()),
         };
     }
@@ -270,11 +358,25 @@ async fn outside(
         let connector = owner.connector();
         match action {
             Action::StopConnector => context.backends.connect(platform)?.stop(&connector).await,
-            Action::DeleteConnectorOffsets => context.backends.connect(platform)?.delete_offsets(&connector).await,
-            Action::DeleteConnector => context.backends.connect(platform)?.delete(&connector).await.map(drop),
-            Action::DeleteConsumerGroup => {
-                context.backends.kafka(platform)?.delete_group(&owner.consumer_group()).await.map(drop)
+            Action::DeleteConnectorOffsets => {
+                context
+                    .backends
+                    .connect(platform)?
+                    .delete_offsets(&connector)
+                    .await
             }
+            Action::DeleteConnector => context
+                .backends
+                .connect(platform)?
+                .delete(&connector)
+                .await
+                .map(drop),
+            Action::DeleteConsumerGroup => context
+                .backends
+                .kafka(platform)?
+                .delete_group(&owner.consumer_group())
+                .await
+                .map(drop),
             Action::DeleteTopics(topics) => {
                 let kafka = context.backends.kafka(platform)?;
                 for topic in topics {

@@ -1,0 +1,220 @@
+//! Plan, do, look again: a pipeline comes up in the right order and then nothing is left to do.
+
+use std::sync::Arc;
+
+use super::fixtures::*;
+use super::memory::PipelineMemory;
+use super::observe::{Observed, RelayAnswer};
+use super::plan::{Action, ConnectorView, RelayView, TablesView, plan};
+use super::validate::Accepted;
+use crate::backend::{Backend, BackendError, ErrorClass};
+
+/// Runs until nothing is left to do; answers what was done, pass by pass.
+fn converge(world: &mut Observed, accepted: &Accepted) -> Vec<Vec<String>> {
+    let mut memory = PipelineMemory::default();
+    let mut passes = Vec::new();
+    for _ in 0..10 {
+        let next = plan(accepted, world, &mut memory);
+        if next.actions.is_empty() {
+            return passes;
+        }
+        next.actions.iter().for_each(|a| perform(world, a, accepted));
+        passes.push(next.actions.iter().map(ToString::to_string).collect());
+    }
+    panic!("it never settles: {passes:?}");
+}
+
+#[test]
+fn a_pipeline_comes_up_from_topics_to_the_started_connector() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    let passes = converge(&mut world, &accepted);
+    let all: Vec<&String> = passes.iter().flatten().collect();
+    let at = |text: &str| {
+        all.iter()
+            .position(|a| a.contains(text))
+            .unwrap_or_else(|| panic!("{text} in {all:?}"))
+    };
+    assert_eq!(
+        at("record generations"),
+        0,
+        "claims are recorded before topics are made"
+    );
+    assert!(at("create topic acme.shop_acme.orders") < at("apply Deployment"));
+    assert!(at("apply StarRocksTable acme.orders.orders") < at("apply Deployment"));
+    assert!(at("apply ConfigMap") < at("apply Deployment"));
+    assert!(at("mirror the source's connection string") < at("create the connector"));
+    assert!(at("apply Deployment") < at("start the connector"));
+    assert_eq!(at("start the connector"), all.len() - 1, "started last");
+}
+
+#[test]
+fn the_connector_waits_for_tables() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    let mut memory = PipelineMemory::default();
+    for _ in 0..6 {
+        let next = plan(&accepted, &world, &mut memory);
+        for action in next
+            .actions
+            .iter()
+            .filter(|a| !matches!(a, Action::ApplyTable(_)))
+        {
+            assert!(
+                !matches!(action, Action::StartConnector | Action::ApplyRelay(_)),
+                "{action}"
+            );
+            perform(&mut world, action, &accepted);
+        }
+        assert!(matches!(next.tables, TablesView::NotReady(_)));
+    }
+}
+
+#[test]
+fn a_changed_mapping_is_a_new_generation_and_rolls_the_relay() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    let mut changed = pipeline();
+    let table = changed.spec.datasets[0].hot.as_mut().unwrap().tables[0]
+        .template
+        .as_mut()
+        .unwrap();
+    table.table.columns[1].from = Some("state".into());
+    let changed = accepted_of(changed);
+    let passes = converge(&mut world, &changed);
+    let all: Vec<&String> = passes.iter().flatten().collect();
+    assert!(all.iter().any(|a| a.contains("apply Deployment")), "{all:?}");
+    assert!(
+        !all.iter().any(|a| a.contains("connector")),
+        "the connector is left alone: {all:?}"
+    );
+    assert_eq!(world.ledger.as_ref().unwrap().mappings["orders"].generation, 2);
+}
+
+#[test]
+fn a_dataset_that_goes_is_taken_away_after_the_relay_left_it() {
+    let accepted = accepted();
+    let mut two = pipeline();
+    let mut second = two.spec.datasets[0].clone();
+    second.name = "customers".into();
+    two.spec.datasets.push(second);
+    let two = accepted_of(two);
+    let mut world = empty_world(&two);
+    converge(&mut world, &two);
+    assert_eq!(world.children.len(), 2);
+    let passes = converge(&mut world, &accepted);
+    let all: Vec<&String> = passes.iter().flatten().collect();
+    let at = |text: &str| {
+        all.iter()
+            .position(|a| a.contains(text))
+            .unwrap_or_else(|| panic!("{text} in {all:?}"))
+    };
+    assert!(at("apply Deployment") < at("delete StarRocksTable acme.customers.orders"));
+    assert!(all.iter().any(|a| a.contains("delete ConfigMap")));
+    assert!(
+        world
+            .topics
+            .as_ref()
+            .unwrap()
+            .contains_key("acme.shop_acme.customers"),
+        "topics stay"
+    );
+}
+
+#[test]
+fn connect_away_changes_nothing_and_is_no_reason_to_act() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    world.connector = Err(BackendError::new(
+        Backend::Connect,
+        ErrorClass::Unreachable,
+        "x",
+        "refused",
+    ));
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    assert_eq!(next.actions, vec![]);
+    assert!(matches!(next.connector, ConnectorView::Unavailable(_)));
+    assert!(next.relay.is_current());
+}
+
+#[test]
+fn starrocks_away_leaves_the_running_relay_alone() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    let mut table = world.children["acme.orders.orders"].as_ref().clone();
+    let ready = &mut table.status.as_mut().unwrap().conditions[0];
+    ready.status = tributary_crds::status::ConditionStatus::Unknown;
+    world
+        .children
+        .insert("acme.orders.orders".into(), Arc::new(table));
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    assert_eq!(next.actions, vec![]);
+    assert!(matches!(next.tables, TablesView::Unknown(_)));
+    assert_eq!(next.relay, RelayView::Current);
+}
+
+#[test]
+fn somebody_elses_connector_is_never_touched() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    let seen = world.connector.as_mut().unwrap();
+    seen.config.as_mut().unwrap().remove("tributary.owner");
+    seen.status = Some(status("STOPPED", &[]));
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    assert_eq!(next.actions, vec![]);
+    assert!(matches!(next.connector, ConnectorView::Foreign(_)));
+}
+
+#[test]
+fn a_compacted_topic_and_moved_partitions_stop_everything() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    let topics = world.topics.as_mut().unwrap();
+    topics.get_mut("acme.shop_acme.orders").unwrap().partitions = 12;
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    assert_eq!(next.actions, vec![]);
+    assert!(matches!(
+        next.topics,
+        super::plan::TopicsView::PartitionsChanged(_)
+    ));
+    let topics = world.topics.as_mut().unwrap();
+    let config = &mut topics.get_mut("acme.shop_acme.orders").unwrap().config;
+    config.insert("cleanup.policy".into(), "compact".into());
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    assert!(matches!(next.topics, super::plan::TopicsView::Conflict(_)));
+}
+
+#[test]
+fn a_failed_task_is_restarted_with_pauses() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    world.connector.as_mut().unwrap().status = Some(status("RUNNING", &["FAILED"]));
+    let mut memory = PipelineMemory::default();
+    assert_eq!(
+        plan(&accepted, &world, &mut memory).actions,
+        vec![Action::RestartFailedTasks]
+    );
+    assert_eq!(
+        plan(&accepted, &world, &mut memory).actions,
+        vec![],
+        "not again at once"
+    );
+}
+
+#[test]
+fn a_relay_that_runs_with_an_old_mapping_is_not_current() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    if let RelayAnswer::Status(status) = &mut world.relay {
+        status.config_digests.insert("orders".into(), "sha256:old".into());
+    }
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    assert!(matches!(next.relay, RelayView::RollingOut(_)));
+}

@@ -1,0 +1,126 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tributary_crds::status::PipelineReason as R;
+
+use super::dereference::{Connection, Referenced, claim};
+use super::fixtures::*;
+use super::validate::{Refused, validate};
+
+fn refused(refs: Referenced) -> Refused {
+    match validate(&Arc::new(pipeline()), &refs) {
+        Ok(_) => panic!("accepted"),
+        Err(refused) => refused,
+    }
+}
+
+#[test]
+fn absent_and_not_permitted_platforms_read_the_same() {
+    let absent = refused(Referenced {
+        platform: None,
+        ..refs()
+    });
+    let unlabelled = refused(Referenced {
+        namespace_labels: Some(BTreeMap::new()),
+        ..refs()
+    });
+    assert_eq!(absent, unlabelled);
+    assert_eq!(absent.reason, R::RefNotPermitted);
+}
+
+#[test]
+fn a_tenant_is_claimed_by_the_namespaces_label() {
+    let mut labels = refs().namespace_labels.unwrap();
+    labels.insert("tributary.dev/tenant".into(), "globex".into());
+    let refused = refused(Referenced {
+        namespace_labels: Some(labels),
+        ..refs()
+    });
+    assert_eq!(refused.reason, R::TenantClaimed);
+}
+
+#[test]
+fn the_older_claim_on_a_topic_prefix_wins_and_its_owner_stays_unnamed() {
+    let mut older = claim(&pipeline());
+    (older.namespace, older.name) = ("tenant-other".into(), "other".into());
+    older.created = Some(jiff::Timestamp::UNIX_EPOCH);
+    let result = refused(Referenced {
+        siblings: vec![older.clone()],
+        ..refs()
+    });
+    assert_eq!(result.reason, R::TopicClaimed);
+    assert!(!result.message.contains("other"), "{}", result.message);
+    older.created = Some(jiff::Timestamp::now());
+    assert!(
+        validate(
+            &Arc::new(pipeline()),
+            &Referenced {
+                siblings: vec![older],
+                ..refs()
+            }
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn capacity_counts_older_pipelines() {
+    let sibling = |name: &str| {
+        let mut claim = claim(&pipeline());
+        (claim.name, claim.topic_prefix, claim.tenant) = (name.into(), name.into(), name.into());
+        claim.created = Some(jiff::Timestamp::UNIX_EPOCH);
+        claim
+    };
+    let refused = refused(Referenced {
+        siblings: vec![sibling("a"), sibling("b")],
+        ..refs()
+    });
+    assert_eq!(refused.reason, R::CapacityExceeded);
+}
+
+#[test]
+fn the_connection_string_is_checked_and_never_shown() {
+    for (connection, reason, says) in [
+        (Connection::NoSecret, R::SecretNotFound, "no Secret acme-mongodb"),
+        (Connection::NoKey, R::SecretNotFound, "no key uri"),
+        (
+            Connection::Uri("mongodb://u:hunter2@evil.example.com/?replicaSet=a".into()),
+            R::InvalidSpec,
+            "evil.example.com",
+        ),
+        (
+            Connection::Uri("mongodb://u:hunter2@a.mongodb.svc/?x=${dir:/a:b}&replicaSet=a".into()),
+            R::InvalidSpec,
+            "secret",
+        ),
+    ] {
+        let refused = refused(Referenced { connection, ..refs() });
+        assert_eq!(refused.reason, reason, "{}", refused.message);
+        assert!(refused.message.contains(says), "{}", refused.message);
+        assert!(!refused.message.contains("hunter2"), "{}", refused.message);
+    }
+}
+
+#[test]
+fn limits_and_mappings_are_refused_with_their_field() {
+    let mut greedy = pipeline();
+    greedy.spec.relay =
+        serde_json::from_value(serde_json::json!({"resources": {"limits": {"memory": "4Gi"}}})).unwrap();
+    let result = validate(&Arc::new(greedy), &refs()).err().unwrap();
+    assert_eq!(result.reason, R::LimitExceeded);
+    let mut bad = pipeline();
+    let table = bad.spec.datasets[0].hot.as_mut().unwrap().tables[0]
+        .template
+        .as_mut()
+        .unwrap();
+    table.table.columns[1].column_type = Some("MONEY".into());
+    let result = validate(&Arc::new(bad), &refs()).err().unwrap();
+    assert_eq!(result.reason, R::MappingInvalid);
+    assert!(
+        result
+            .message
+            .contains("datasets[orders].hot.tables[orders].columns[status].type"),
+        "{}",
+        result.message
+    );
+}
