@@ -347,6 +347,8 @@ impl Inner {
             .set("group.id", "tributary-operator-tail")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
+            // The end shows as an empty fetch, which the broker holds back this long (default 500 ms).
+            .set("fetch.wait.max.ms", "20")
             .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "earliest")
             .set("allow.auto.create.topics", "false");
