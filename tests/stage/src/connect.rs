@@ -210,6 +210,10 @@ fn worker_properties(bootstrap: &str, port: u16) -> String {
         // One worker, which comes back or does not: there is no other to wait for (default: 5 minutes).
         ("scheduled.rebalance.max.delay.ms", "0"),
         ("offset.flush.interval.ms", "1000"),
+        // On a machine too busy to answer in time a worker waits rather than fails its tasks for good (default: 3 s).
+        ("worker.sync.timeout.ms", "30000"),
+        ("session.timeout.ms", "60000"),
+        ("rebalance.timeout.ms", "120000"),
     ])
 }
 
