@@ -25,7 +25,11 @@ struct Wire(TcpStream);
 
 impl Wire {
     async fn call(&mut self, op: &str, command: &Document) -> Document {
-        let message = if op == "OP_QUERY" { op_query(command) } else { op_msg(command) };
+        let message = if op == "OP_QUERY" {
+            op_query(command)
+        } else {
+            op_msg(command)
+        };
         self.0.write_all(&message).await.unwrap();
         let mut header = [0; 16];
         self.0.read_exact(&mut header).await.unwrap();
@@ -41,7 +45,9 @@ impl Wire {
 fn framed(opcode: i32, payload: &[u8]) -> Vec<u8> {
     let length = i32::try_from(payload.len() + 16).unwrap();
     let mut message = Vec::new();
-    [length, 7, 0, opcode].iter().for_each(|word| message.extend_from_slice(&word.to_le_bytes()));
+    [length, 7, 0, opcode]
+        .iter()
+        .for_each(|word| message.extend_from_slice(&word.to_le_bytes()));
     message.extend_from_slice(payload);
     message
 }
@@ -85,13 +91,19 @@ impl Known {
         let db = command.get_str("$db").unwrap_or("admin").to_owned();
         if let Ok(collection) = command.get_str("collection") {
             let id = self.cursors.get(&format!("{db}.{collection}"));
-            command.insert("getMore", *id.unwrap_or_else(|| panic!("an open cursor for {command}")));
+            command.insert(
+                "getMore",
+                *id.unwrap_or_else(|| panic!("an open cursor for {command}")),
+            );
         }
         if let Ok(collection) = command.get_str("killCursors") {
             let id = self.cursors.get(&format!("{db}.{collection}"));
             command.insert("cursors", vec![Bson::Int64(*id.unwrap_or(&1))]);
         }
-        let first = command.get_array_mut("pipeline").ok().and_then(|stages| stages[0].as_document_mut());
+        let first = command
+            .get_array_mut("pipeline")
+            .ok()
+            .and_then(|stages| stages[0].as_document_mut());
         if let Some(options) = first.and_then(|stage| stage.get_document_mut("$changeStream").ok()) {
             if options.contains_key("resumeAfter") {
                 options.insert("resumeAfter", self.token.clone());
@@ -103,7 +115,9 @@ impl Known {
     }
 
     fn learn(&mut self, reply: &Document) {
-        let Ok(cursor) = reply.get_document("cursor") else { return };
+        let Ok(cursor) = reply.get_document("cursor") else {
+            return;
+        };
         let id = cursor.get_i64("id").unwrap();
         if id != 0 {
             self.cursors.insert(cursor.get_str("ns").unwrap().to_owned(), id);
@@ -116,11 +130,19 @@ impl Known {
 }
 
 async fn seed(wire: &mut Wire) {
-    for (db, collection, count) in
-        [("t_acme", "orders", 10), ("t_acme", "customers", 10), ("t_other", "x", 1), ("t_load", "events", 5001)]
-    {
+    for (db, collection, count) in [
+        ("t_acme", "orders", 10),
+        ("t_acme", "customers", 10),
+        ("t_other", "x", 1),
+        ("t_load", "events", 5001),
+    ] {
         let documents: Vec<Document> = (0..count).map(|n| doc! { "_id": n, "n": n }).collect();
-        let reply = wire.call("OP_MSG", &doc! { "insert": collection, "$db": db, "documents": documents }).await;
+        let reply = wire
+            .call(
+                "OP_MSG",
+                &doc! { "insert": collection, "$db": db, "documents": documents },
+            )
+            .await;
         assert_eq!(reply.get_i32("n").ok(), Some(count));
     }
 }
@@ -128,11 +150,19 @@ async fn seed(wire: &mut Wire) {
 #[tokio::test]
 async fn every_recorded_command_is_answered() {
     // The shapes are Debezium's, the cursor bookkeeping is ours: no use against a real server.
-    let Some(target) = Target::with_faults(Window::default()).await else { return };
+    let Some(target) = Target::with_faults(Window::default()).await else {
+        return;
+    };
     let mut wire = Wire(TcpStream::connect(target.standin().address).await.unwrap());
     seed(&mut wire).await;
-    let mut known =
-        Known { cursors: HashMap::new(), token: doc! {}, time: Timestamp { time: 0, increment: 0 } };
+    let mut known = Known {
+        cursors: HashMap::new(),
+        token: doc! {},
+        time: Timestamp {
+            time: 0,
+            increment: 0,
+        },
+    };
     let lines = include_str!("data/debezium-3.6.1-commands.jsonl");
     let mut answered = 0;
     for line in lines.lines() {
@@ -147,7 +177,10 @@ async fn every_recorded_command_is_answered() {
         } else {
             assert_eq!(reply.get_f64("ok").ok(), Some(1.0), "{cmd}\n{reply}");
         }
-        assert!(reply.get_timestamp("operationTime").is_ok() && reply.contains_key("$clusterTime"), "{reply}");
+        assert!(
+            reply.get_timestamp("operationTime").is_ok() && reply.contains_key("$clusterTime"),
+            "{reply}"
+        );
         answered += 1;
     }
     assert_eq!(answered, 54);

@@ -144,7 +144,10 @@ impl Cursors {
         map.retain(|_, cursor| {
             let doomed = doomed(cursor);
             if doomed {
-                cursor.kill(CommandError::new(Code::CursorNotFound, "cursor was killed on the server"));
+                cursor.kill(CommandError::new(
+                    Code::CursorNotFound,
+                    "cursor was killed on the server",
+                ));
             }
             !doomed
         });
@@ -157,7 +160,10 @@ impl Cursors {
 }
 
 fn by_client() -> CommandError {
-    CommandError::new(Code::CursorKilled, "operation was interrupted because the client killed the cursor")
+    CommandError::new(
+        Code::CursorKilled,
+        "operation was interrupted because the client killed the cursor",
+    )
 }
 
 fn reply(

@@ -23,8 +23,13 @@ impl Target {
         match std::env::var("TRIBUTARY_TEST_MONGODB_URI") {
             Ok(uri) => Self { uri, standin: None },
             Err(_) => {
-                let standin = Standin::start(Config::default()).await.expect("the stand-in starts");
-                Self { uri: standin.uri(), standin: Some(standin) }
+                let standin = Standin::start(Config::default())
+                    .await
+                    .expect("the stand-in starts");
+                Self {
+                    uri: standin.uri(),
+                    standin: Some(standin),
+                }
             }
         }
     }
@@ -35,9 +40,16 @@ impl Target {
             eprintln!("skipped: faults cannot be ordered from the MongoDB in TRIBUTARY_TEST_MONGODB_URI");
             return None;
         }
-        let standin =
-            Standin::start(Config { window, ..Config::default() }).await.expect("the stand-in starts");
-        Some(Self { uri: standin.uri(), standin: Some(standin) })
+        let standin = Standin::start(Config {
+            window,
+            ..Config::default()
+        })
+        .await
+        .expect("the stand-in starts");
+        Some(Self {
+            uri: standin.uri(),
+            standin: Some(standin),
+        })
     }
 
     pub(crate) fn standin(&self) -> &Standin {
@@ -53,9 +65,15 @@ impl Target {
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
-        stream.write_all(request.as_bytes()).await.expect("the request is taken");
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("the request is taken");
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("the answer is text");
+        stream
+            .read_to_string(&mut answer)
+            .await
+            .expect("the answer is text");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
         assert!(head.starts_with("HTTP/1.1 20"), "{method} {path}: {head} {body}");
         body.to_owned()
