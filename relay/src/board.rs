@@ -1,7 +1,7 @@
 //! What reader, lanes and telemetry share: the layout of the configuration, and positions.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use tributary_crds::relay::{DatasetConfig, RelayConfig, RelayPhase};
 
@@ -81,7 +81,9 @@ impl SlotState {
 impl Dataset {
     /// The slot of a partition; `None` when the configuration does not know it.
     pub fn slot(&self, partition: i32) -> Option<Slot> {
-        (0..self.config.topic.partitions).contains(&partition).then(|| Slot(self.base + partition as usize))
+        (0..self.config.topic.partitions)
+            .contains(&partition)
+            .then(|| Slot(self.base + partition as usize))
     }
 
     pub fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
@@ -115,7 +117,9 @@ impl Board {
     }
 
     pub fn dataset_of_topic(&self, topic: &str) -> Option<usize> {
-        self.datasets.iter().position(|dataset| dataset.config.topic.name == topic)
+        self.datasets
+            .iter()
+            .position(|dataset| dataset.config.topic.name == topic)
     }
 
     pub fn topic(&self, slot: Slot) -> &str {
@@ -124,7 +128,10 @@ impl Board {
 
     /// The lanes a dataset's events go to.
     pub fn lanes_of(&self, dataset: usize) -> impl Iterator<Item = &Arc<Lane>> {
-        self.datasets[dataset].routes.iter().map(|route| &self.lanes[route.lane])
+        self.datasets[dataset]
+            .routes
+            .iter()
+            .map(|route| &self.lanes[route.lane])
     }
 
     /// What may be committed for a slot: everything below is in every table.
@@ -133,7 +140,11 @@ impl Board {
         if !state.assigned() {
             return None;
         }
-        let mut lanes = self.lanes.iter().filter(|lane| lane.spec.slots.contains(&slot)).peekable();
+        let mut lanes = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.spec.slots.contains(&slot))
+            .peekable();
         lanes.peek()?;
         let lowest = lanes.map(|lane| lane.done(slot)).min()?;
         (lowest != UNASSIGNED).then_some(lowest)

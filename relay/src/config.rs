@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use tributary_crds::relay::{
     BlockedCause, DATASETS_DIR, DatasetConfig, FORMAT_VERSION, RELAY_FILE, RelayConfig,
@@ -23,15 +23,26 @@ pub enum ConfigError {
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path}: {source}")]
-    Parse { path: PathBuf, source: serde_json::Error },
+    Parse {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
     #[error("{path}: formatVersion {found}, this relay speaks {FORMAT_VERSION}: upgrade the relay's image")]
     Version { path: PathBuf, found: u32 },
     #[error("{path}: digest {found} does not match its content ({computed})")]
-    Digest { path: PathBuf, found: String, computed: String },
+    Digest {
+        path: PathBuf,
+        found: String,
+        computed: String,
+    },
     #[error("no dataset files in {0}")]
     NoDatasets(PathBuf),
     #[error("topic {topic} is named by datasets {first} and {second}: a topic belongs to one dataset")]
-    TopicTwice { topic: String, first: String, second: String },
+    TopicTwice {
+        topic: String,
+        first: String,
+        second: String,
+    },
     #[error("batch.maxBytes {0} is not between 1 and {MAX_BODY}")]
     BatchBytes(u64),
     #[error("batch.maxRows must be at least 1")]
@@ -52,7 +63,10 @@ impl Config {
         let datasets_dir = dir.join(DATASETS_DIR);
         let mut paths: Vec<PathBuf> = fs::read_dir(&datasets_dir)
             .and_then(|entries| entries.map(|entry| entry.map(|e| e.path())).collect())
-            .map_err(|source| ConfigError::Read { path: datasets_dir.clone(), source })?;
+            .map_err(|source| ConfigError::Read {
+                path: datasets_dir.clone(),
+                source,
+            })?;
         // A mounted ConfigMap also holds links that begin with two dots.
         paths.retain(|path| path.extension().is_some_and(|ext| ext == "json"));
         paths.sort();
@@ -65,7 +79,11 @@ impl Config {
             let computed = dataset.content_digest();
             if computed != dataset.digest {
                 let found = dataset.digest;
-                return Err(ConfigError::Digest { path: path.clone(), found, computed });
+                return Err(ConfigError::Digest {
+                    path: path.clone(),
+                    found,
+                    computed,
+                });
             }
             datasets.push(dataset);
         }
@@ -121,7 +139,12 @@ impl Config {
                 let mappings: Vec<_> = plan
                     .datasets
                     .iter()
-                    .map(|d| (self.datasets[*d].mapping_generation, self.datasets[*d].digest.as_str()))
+                    .map(|d| {
+                        (
+                            self.datasets[*d].mapping_generation,
+                            self.datasets[*d].digest.as_str(),
+                        )
+                    })
                     .collect();
                 let spec = LaneSpec {
                     labels: Labels::new(&self.relay.pipeline, &plan.database, &plan.table, &mappings),
@@ -133,7 +156,12 @@ impl Config {
                     table: plan.table.clone(),
                 };
                 let lane_metrics = metrics.lane(&plan.database, &plan.table);
-                Arc::new(Lane::new(spec, lane_metrics, Arc::clone(&attention), Arc::clone(&buffered)))
+                Arc::new(Lane::new(
+                    spec,
+                    lane_metrics,
+                    Arc::clone(&attention),
+                    Arc::clone(&buffered),
+                ))
             })
             .collect();
         for (plan, lane) in planned.iter().zip(&lanes) {
@@ -147,11 +175,25 @@ impl Config {
                 let (taken, rest) = mine.into_iter().partition(|(d, _, _)| *d == index);
                 plan.routes = rest;
                 let taken: Vec<_> = taken;
-                taken.into_iter().map(move |(_, entry, mapping)| Route { lane, entry, mapping })
+                taken
+                    .into_iter()
+                    .map(move |(_, entry, mapping)| Route { lane, entry, mapping })
             });
-            Dataset { config: config.clone(), base: bases[index], routes: routes.collect() }
+            Dataset {
+                config: config.clone(),
+                base: bases[index],
+                routes: routes.collect(),
+            }
         });
-        Board::new(self.relay.clone(), datasets.collect(), lanes, slots, attention, buffered, metrics)
+        Board::new(
+            self.relay.clone(),
+            datasets.collect(),
+            lanes,
+            slots,
+            attention,
+            buffered,
+            metrics,
+        )
     }
 
     /// One plan per table, in the order of first mention.
@@ -169,7 +211,9 @@ impl Config {
                 let plan = &mut plans[at];
                 if !plan.datasets.contains(&index) {
                     plan.datasets.push(index);
-                    plan.slots.extend((0..dataset.topic.partitions.max(0)).map(|p| Slot(bases[index] + p as usize)));
+                    plan.slots.extend(
+                        (0..dataset.topic.partitions.max(0)).map(|p| Slot(bases[index] + p as usize)),
+                    );
                 }
                 match Mapping::compile(dataset, table) {
                     Ok(mapping) => {
@@ -220,13 +264,22 @@ fn union(headers: &[String]) -> String {
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let bytes = fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     // The version first: a newer file may not parse at all, and then the version is the answer.
-    let parse = |source| ConfigError::Parse { path: path.to_owned(), source };
+    let parse = |source| ConfigError::Parse {
+        path: path.to_owned(),
+        source,
+    };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(parse)?;
     let found = value["formatVersion"].as_u64().unwrap_or(0) as u32;
     if found != FORMAT_VERSION {
-        return Err(ConfigError::Version { path: path.to_owned(), found });
+        return Err(ConfigError::Version {
+            path: path.to_owned(),
+            found,
+        });
     }
     serde_json::from_value(value).map_err(parse)
 }

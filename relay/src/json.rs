@@ -134,7 +134,10 @@ impl<'a> Cursor<'a> {
         for (i, &byte) in rest.iter().take(24).enumerate() {
             if byte == b'"' {
                 self.at = start + i + 1;
-                return Ok(RawStr { raw: &rest[..i], escaped: false });
+                return Ok(RawStr {
+                    raw: &rest[..i],
+                    escaped: false,
+                });
             }
             if byte == b'\\' {
                 return self.string_tail(start, i);
@@ -150,7 +153,10 @@ impl<'a> Cursor<'a> {
             i += hit;
             if rest[i] == b'"' {
                 self.at = start + i + 1;
-                return Ok(RawStr { raw: &rest[..i], escaped });
+                return Ok(RawStr {
+                    raw: &rest[..i],
+                    escaped,
+                });
             }
             escaped = true;
             i += 2;
@@ -177,7 +183,12 @@ impl<'a> Cursor<'a> {
             }
             match unescape_one(rest, i, out) {
                 Ok(next) => i = next,
-                Err(error) => return Err(JsonError { at: self.at + error.at, ..error }),
+                Err(error) => {
+                    return Err(JsonError {
+                        at: self.at + error.at,
+                        ..error
+                    });
+                }
             }
         }
     }
@@ -210,7 +221,11 @@ impl<'a> Cursor<'a> {
         while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
-        if self.at == start { self.fail("malformed number") } else { Ok(()) }
+        if self.at == start {
+            self.fail("malformed number")
+        } else {
+            Ok(())
+        }
     }
 
     #[inline]
@@ -365,7 +380,12 @@ fn unescape_one(text: &[u8], i: usize, out: &mut Vec<u8>) -> Result<usize, JsonE
         Some(b'r') => b'\r',
         Some(b't') => b'\t',
         Some(b'u') => return unescape_unicode(text, i, out),
-        _ => return Err(JsonError { what: "unknown escape", at: i }),
+        _ => {
+            return Err(JsonError {
+                what: "unknown escape",
+                at: i,
+            });
+        }
     };
     out.push(byte);
     Ok(i + 2)
@@ -381,11 +401,11 @@ fn unescape_unicode(text: &[u8], i: usize, out: &mut Vec<u8>) -> Result<usize, J
     let first = unit(i + 2).ok_or(bad("malformed \\u escape"))?;
     let (code, next) = match first {
         0xD800..=0xDBFF => {
-            let second = (text.get(i + 6..i + 8) == Some(b"\\u")).then(|| unit(i + 8)).flatten();
+            let second = (text.get(i + 6..i + 8) == Some(b"\\u"))
+                .then(|| unit(i + 8))
+                .flatten();
             match second {
-                Some(low @ 0xDC00..=0xDFFF) => {
-                    (0x10000 + ((first - 0xD800) << 10) + (low - 0xDC00), i + 12)
-                }
+                Some(low @ 0xDC00..=0xDFFF) => (0x10000 + ((first - 0xD800) << 10) + (low - 0xDC00), i + 12),
                 _ => return Err(bad("lone surrogate")),
             }
         }
@@ -449,7 +469,10 @@ mod tests {
     #[test]
     fn depth_is_bounded() {
         let text = "[".repeat(MAX_DEPTH + 1);
-        assert_eq!(Cursor::new(text.as_bytes()).skip().unwrap_err().what, "nested too deeply");
+        assert_eq!(
+            Cursor::new(text.as_bytes()).skip().unwrap_err().what,
+            "nested too deeply"
+        );
     }
 
     proptest! {

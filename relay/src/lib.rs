@@ -31,15 +31,27 @@ use sink::starrocks::{Credentials, StarRocks};
 pub const DEFAULT_BUFFER_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Runs a relay until SIGTERM or SIGINT, or until it cannot go on.
-pub fn run(config: Config, credentials: Credentials, listen: SocketAddr, buffer_bytes: u64) -> anyhow::Result<()> {
+pub fn run(
+    config: Config,
+    credentials: Credentials,
+    listen: SocketAddr,
+    buffer_bytes: u64,
+) -> anyhow::Result<()> {
     // The reader has its own thread; these carry loads and probes.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let sink = Arc::new(StarRocks::new(&config.relay.starrocks.http_endpoints, credentials)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let sink = Arc::new(StarRocks::new(
+        &config.relay.starrocks.http_endpoints,
+        credentials,
+    )?);
     let board = Arc::new(config.board(telemetry::metrics::Metrics::default()));
     let stop = Arc::new(AtomicBool::new(false));
     runtime.block_on(async {
-        let listener =
-            tokio::net::TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+        let listener = tokio::net::TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("listen on {listen}"))?;
         tracing::info!(address = %listener.local_addr()?, tables = board.lanes.len(), "relay");
         tokio::spawn(telemetry::server::serve(listener, Arc::clone(&board)));
         let mut terminate = signal(SignalKind::terminate())?;
@@ -54,7 +66,9 @@ pub fn run(config: Config, credentials: Credentials, listen: SocketAddr, buffer_
             _ = terminate.recv() => drain(&stop, reader).await,
             _ = interrupt.recv() => drain(&stop, reader).await,
         };
-        ended.context("the reader's thread panicked")?.map_err(anyhow::Error::from)
+        ended
+            .context("the reader's thread panicked")?
+            .map_err(anyhow::Error::from)
     })
 }
 
@@ -71,7 +85,11 @@ async fn drain(
 
 /// One task per table.
 pub fn spawn_lanes<S: sink::Sink>(board: &Board, sink: &Arc<S>) -> tokio::task::JoinSet<()> {
-    board.lanes.iter().map(|lane| lane::run(Arc::clone(lane), Arc::clone(sink))).collect()
+    board
+        .lanes
+        .iter()
+        .map(|lane| lane::run(Arc::clone(lane), Arc::clone(sink)))
+        .collect()
 }
 
 /// The reader in a thread of its own: polling blocks, and shaping is the part that needs a core.

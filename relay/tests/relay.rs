@@ -1,4 +1,4 @@
-//! The relay as a process, against librdkafka's mock cluster and a scripted Stream Load endpoint.
+//! The relay as a process, against a real broker and a scripted Stream Load endpoint.
 
 mod support;
 
@@ -10,11 +10,21 @@ use tributary_crds::relay::{BlockedCause, LaneState, OnError};
 const TOPIC: &str = "acme.shop.orders";
 
 fn orders() -> tributary_crds::relay::DatasetConfig {
-    dataset(TOPIC, 1, vec![table("orders", vec![column("n", "BIGINT", "n"), column("city", "VARCHAR(64)", "address.city")])])
+    dataset(
+        TOPIC,
+        1,
+        vec![table(
+            "orders",
+            vec![
+                column("n", "BIGINT", "n"),
+                column("city", "VARCHAR(64)", "address.city"),
+            ],
+        )],
+    )
 }
 
 fn start(kafka: &Kafka, endpoint: &Endpoint, datasets: &[tributary_crds::relay::DatasetConfig]) -> Relay {
-    let mut relay = Relay::configure(&kafka.cluster.bootstrap_servers(), &[endpoint.frontend.clone()], datasets);
+    let mut relay = Relay::configure(kafka, &[endpoint.frontend.clone()], datasets);
     relay.start();
     relay
 }
@@ -26,7 +36,13 @@ fn one_record_becomes_one_row() {
     let document = r#"{"_id": {"$oid": "000000000000000000000001"},"n": {"$numberLong": "7"},"address": {"city": "Köln","zip": "50667"}}"#;
     kafka.send(TOPIC, 0, &key(1), Some(&event("c", Some(document))));
     kafka.flush();
-    eventually("loaded", || if endpoint.rows("orders").len() == 1 { Ok(()) } else { Err(relay.get("/status")) });
+    eventually("loaded", || {
+        if endpoint.rows("orders").len() == 1 {
+            Ok(())
+        } else {
+            Err(relay.get("/status"))
+        }
+    });
     let expected = json!({"order_id": "000000000000000000000001", "__op": 0, "_ver": (1i64 << 51) | 1,
         "n": 7, "city": "Köln", "_extra": {"address.zip": {"v": "50667", "t": "string"}}});
     assert_eq!(endpoint.rows("orders"), [expected]);
@@ -37,7 +53,12 @@ fn updates_and_deletes_collapse_and_a_tombstone_says_nothing() {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
     for n in 0..50u64 {
         let document = format!(r#"{{"_id": {{"$oid": "{:024x}"}},"n": {n}}}"#, n % 10);
-        kafka.send(TOPIC, 0, &key(n % 10), Some(&event(if n < 10 { "c" } else { "u" }, Some(&document))));
+        kafka.send(
+            TOPIC,
+            0,
+            &key(n % 10),
+            Some(&event(if n < 10 { "c" } else { "u" }, Some(&document))),
+        );
     }
     for id in 0..5 {
         kafka.send(TOPIC, 0, &key(id), Some(&event("d", None)));
@@ -49,9 +70,17 @@ fn updates_and_deletes_collapse_and_a_tombstone_says_nothing() {
     eventually("read", || {
         let status = relay.status();
         let partition = status.datasets[0].partitions.first();
-        if partition.is_some_and(|p| p.committed == Some(61)) { Ok(()) } else { Err(status) }
+        if partition.is_some_and(|p| p.committed == Some(61)) {
+            Ok(())
+        } else {
+            Err(status)
+        }
     });
-    let rows: Vec<_> = endpoint.rows("orders").iter().map(|row| row["n"].as_u64().unwrap()).collect();
+    let rows: Vec<_> = endpoint
+        .rows("orders")
+        .iter()
+        .map(|row| row["n"].as_u64().unwrap())
+        .collect();
     assert_eq!(rows, [46, 47, 48, 49]);
 }
 
@@ -60,9 +89,13 @@ fn updates_and_deletes_collapse_and_a_tombstone_says_nothing() {
 fn kill_9_loses_and_repeats_nothing() {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 3)]), Endpoint::start());
     let mut relay = Relay::configure(
-        &kafka.cluster.bootstrap_servers(),
+        &kafka,
         &[endpoint.frontend.clone()],
-        &[dataset(TOPIC, 3, vec![table("orders", vec![column("n", "BIGINT", "n")])])],
+        &[dataset(
+            TOPIC,
+            3,
+            vec![table("orders", vec![column("n", "BIGINT", "n")])],
+        )],
     );
     relay.start();
     let mut last = std::collections::BTreeMap::new();
@@ -86,8 +119,16 @@ fn kill_9_loses_and_repeats_nothing() {
     kafka.flush();
     let expected: Vec<u64> = last.values().copied().collect();
     eventually("equal", || {
-        let rows: Vec<u64> = endpoint.rows("orders").iter().map(|row| row["n"].as_u64().unwrap()).collect();
-        if rows == expected { Ok(()) } else { Err((rows.len(), expected.len(), relay.get("/status").1)) }
+        let rows: Vec<u64> = endpoint
+            .rows("orders")
+            .iter()
+            .map(|row| row["n"].as_u64().unwrap())
+            .collect();
+        if rows == expected {
+            Ok(())
+        } else {
+            Err((rows.len(), expected.len(), relay.get("/status").1))
+        }
     });
 }
 
@@ -98,7 +139,13 @@ fn a_commit_whose_reply_was_lost_is_asked_about_and_not_repeated() {
     let relay = start(&kafka, &endpoint, &[orders()]);
     kafka.send(TOPIC, 0, &key(1), Some(&event("c", Some(r#"{"n": 1}"#))));
     kafka.flush();
-    eventually("durable", || if relay.status().datasets[0].tables[0].loads == 1 { Ok(()) } else { Err(relay.status()) });
+    eventually("durable", || {
+        if relay.status().datasets[0].tables[0].loads == 1 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
     endpoint.see(|seen| {
         assert_eq!(seen.bodies.len(), 1, "the bytes went once");
         assert_eq!(seen.state_questions, 1);
@@ -119,15 +166,41 @@ fn the_same_bytes_go_again_under_the_same_label() {
     let relay = start(&kafka, &endpoint, &[orders()]);
     kafka.send(TOPIC, 0, &key(1), Some(&event("c", Some(r#"{"n": 1}"#))));
     kafka.flush();
-    eventually("durable", || if relay.status().datasets[0].tables[0].loads == 1 { Ok(()) } else { Err(relay.status()) });
+    eventually("durable", || {
+        if relay.status().datasets[0].tables[0].loads == 1 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
     endpoint.see(|seen| {
-        assert_eq!(seen.bodies.len(), 3, "a load refused by its headers sends no body");
-        assert!(seen.bodies.iter().all(|sent| *sent == seen.bodies[0]), "same label, same bytes");
+        assert_eq!(
+            seen.bodies.len(),
+            3,
+            "a load refused by its headers sends no body"
+        );
+        assert!(
+            seen.bodies.iter().all(|sent| *sent == seen.bodies[0]),
+            "same label, same bytes"
+        );
         assert_eq!(seen.loads.len(), 1);
     });
     let (_, metrics) = relay.get("/metrics");
-    for outcome in ["NoBackendAlive", "TooManyVersions", "Unreachable", "TooManyTransactions", "Committed"] {
-        assert!(metrics.contains(&format!("outcome=\"{outcome}\"")), "{outcome} in {metrics}");
+    for outcome in [
+        "NoBackendAlive",
+        "TooManyVersions",
+        "Unreachable",
+        "TooManyTransactions",
+        "Committed",
+    ] {
+        assert!(
+            metrics.contains(&format!("outcome=\"{outcome}\"")),
+            "{outcome} is not in {:?}",
+            metrics
+                .lines()
+                .filter(|l| l.contains("outcome="))
+                .collect::<Vec<_>>()
+        );
     }
 }
 
@@ -142,10 +215,24 @@ fn blocked(relay: &Relay, table: usize) -> Option<BlockedCause> {
 #[test]
 fn a_blocked_table_does_not_stop_its_sibling_and_catches_up() {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
-    let both = dataset(TOPIC, 1, vec![table("orders", vec![column("n", "BIGINT", "n")]), table("audit", vec![column("n", "BIGINT", "n")])]);
+    let both = dataset(
+        TOPIC,
+        1,
+        vec![
+            table("orders", vec![column("n", "BIGINT", "n")]),
+            table("audit", vec![column("n", "BIGINT", "n")]),
+        ],
+    );
     endpoint.script("orders", [Act::FailBeforeBody("unknown table \"orders\"")]);
     let relay = start(&kafka, &endpoint, &[both]);
-    let send = |id| kafka.send(TOPIC, 0, &key(id), Some(&event("c", Some(&format!(r#"{{"n": {id}}}"#)))));
+    let send = |id| {
+        kafka.send(
+            TOPIC,
+            0,
+            &key(id),
+            Some(&event("c", Some(&format!(r#"{{"n": {id}}}"#)))),
+        )
+    };
     send(0);
     kafka.flush();
     eventually("blocked", || match blocked(&relay, 0) {
@@ -154,35 +241,78 @@ fn a_blocked_table_does_not_stop_its_sibling_and_catches_up() {
     });
     (1..200).for_each(send);
     kafka.flush();
-    eventually("the sibling is served", || if endpoint.rows("audit").len() == 200 { Ok(()) } else { Err(relay.status()) });
+    eventually("the sibling is served", || {
+        if endpoint.rows("audit").len() == 200 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
     assert_eq!(endpoint.rows("orders").len(), 0);
     let status = relay.status();
-    assert!(status.datasets[0].partitions[0].committed < Some(2), "the commit waits for the blocked table: {status:?}");
+    assert!(
+        status.datasets[0].partitions[0].committed < Some(2),
+        "the commit waits for the blocked table: {status:?}"
+    );
     assert_eq!(relay.get("/readyz").0, 503);
-    eventually("caught up", || if endpoint.rows("orders").len() == 200 { Ok(()) } else { Err(relay.status()) });
-    let audit_loads: usize = endpoint.see(|seen| seen.loads.iter().filter(|l| l.0 == "audit").map(|l| l.2).sum());
+    eventually("caught up", || {
+        if endpoint.rows("orders").len() == 200 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
+    let audit_loads: usize =
+        endpoint.see(|seen| seen.loads.iter().filter(|l| l.0 == "audit").map(|l| l.2).sum());
     assert_eq!(audit_loads, 200, "the sibling never gets an event twice");
-    eventually("ready", || if relay.get("/readyz").0 == 200 { Ok(()) } else { Err(relay.get("/readyz")) });
+    eventually("ready", || {
+        if relay.get("/readyz").0 == 200 {
+            Ok(())
+        } else {
+            Err(relay.get("/readyz"))
+        }
+    });
 }
 
 #[test]
 fn a_rejected_document_stops_the_lane_in_front_of_it() {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
-    let strict = tributary_crds::relay::ColumnConfig { on_error: OnError::Reject, ..column("n", "BIGINT", "n") };
-    let relay = start(&kafka, &endpoint, &[dataset(TOPIC, 1, vec![table("orders", vec![strict])])]);
+    let strict = tributary_crds::relay::ColumnConfig {
+        on_error: OnError::Reject,
+        ..column("n", "BIGINT", "n")
+    };
+    let relay = start(
+        &kafka,
+        &endpoint,
+        &[dataset(TOPIC, 1, vec![table("orders", vec![strict])])],
+    );
     for (id, document) in [(1, r#"{"n": 1}"#), (2, r#"{"n": "two"}"#), (3, r#"{"n": 3}"#)] {
         kafka.send(TOPIC, 0, &key(id), Some(&event("c", Some(document))));
     }
     kafka.flush();
     eventually("blocked", || match &relay.status().datasets[0].tables[0].lane {
-        LaneState::Blocked { cause: BlockedCause::LoadsRejected, message, at: Some(at), .. }
-            if at.offset == 1 && message.contains("acme.shop.orders/0@1: column n: a string at n does not fit BIGINT") => Ok(()),
+        LaneState::Blocked {
+            cause: BlockedCause::LoadsRejected,
+            message,
+            at: Some(at),
+            ..
+        } if at.offset == 1 && message.contains("/0@1: column n: a string at n does not fit BIGINT") => {
+            Ok(())
+        }
         other => Err(other.clone()),
     });
-    eventually("loaded up to it", || if endpoint.rows("orders").len() == 1 { Ok(()) } else { Err(endpoint.rows("orders")) });
-    eventually("committed up to it", || match relay.status().datasets[0].partitions[0].committed {
-        Some(1) => Ok(()),
-        other => Err(other),
+    eventually("loaded up to it", || {
+        if endpoint.rows("orders").len() == 1 {
+            Ok(())
+        } else {
+            Err(endpoint.rows("orders"))
+        }
+    });
+    eventually("committed up to it", || {
+        match relay.status().datasets[0].partitions[0].committed {
+            Some(1) => Ok(()),
+            other => Err(other),
+        }
     });
 }
 
@@ -197,7 +327,13 @@ fn rows_that_were_filtered_are_no_success_and_a_wrong_password_blocks() {
         Some(BlockedCause::AuthenticationFailed) => Ok(()),
         other => Err(other),
     });
-    eventually("healed without a restart", || if endpoint.rows("orders").len() == 1 { Ok(()) } else { Err(relay.status()) });
+    eventually("healed without a restart", || {
+        if endpoint.rows("orders").len() == 1 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
     endpoint.script("orders", [Act::Filtered]);
     kafka.send(TOPIC, 0, &key(2), Some(&event("c", Some(r#"{"n": 2}"#))));
     kafka.flush();
@@ -211,15 +347,34 @@ fn rows_that_were_filtered_are_no_success_and_a_wrong_password_blocks() {
 fn sigterm_drains_commits_and_the_next_start_repeats_nothing() {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
     let mut relay = start(&kafka, &endpoint, &[orders()]);
-    let send = |id| kafka.send(TOPIC, 0, &key(id), Some(&event("c", Some(&format!(r#"{{"n": {id}}}"#)))));
+    let send = |id| {
+        kafka.send(
+            TOPIC,
+            0,
+            &key(id),
+            Some(&event("c", Some(&format!(r#"{{"n": {id}}}"#)))),
+        )
+    };
     (0..100).for_each(send);
     kafka.flush();
-    eventually("loaded", || if endpoint.rows("orders").len() == 100 { Ok(()) } else { Err(relay.status()) });
+    eventually("loaded", || {
+        if endpoint.rows("orders").len() == 100 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
     assert_eq!(relay.terminate(), Some(0));
     (100..150).for_each(send);
     kafka.flush();
     relay.start();
-    eventually("loaded", || if endpoint.rows("orders").len() == 150 { Ok(()) } else { Err(relay.status()) });
+    eventually("loaded", || {
+        if endpoint.rows("orders").len() == 150 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
     let sent: usize = endpoint.see(|seen| seen.loads.iter().map(|l| l.2).sum());
     assert_eq!(sent, 150);
 }
@@ -232,15 +387,32 @@ fn lag_is_zero_at_the_end_with_a_fresh_heartbeat_and_grows_while_loads_wait() {
     let lag = || relay.status().datasets[0].lag_ms;
     eventually("caught up", || {
         kafka.heartbeat();
-        if lag() == Some(0) && relay.get("/readyz").0 == 200 { Ok(()) } else { Err(relay.status()) }
+        if lag() == Some(0) && relay.get("/readyz").0 == 200 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
     });
-    endpoint.script("orders", std::iter::repeat_n(Act::Fail("close index channel failed"), 6));
+    endpoint.script(
+        "orders",
+        std::iter::repeat_n(Act::Fail("close index channel failed"), 6),
+    );
     kafka.send(TOPIC, 0, &key(1), Some(&event("c", Some(r#"{"n": 1}"#))));
     kafka.flush();
-    eventually("behind", || if lag().is_some_and(|lag| lag > 500) { Ok(()) } else { Err(lag()) });
+    eventually("behind", || {
+        if lag().is_some_and(|lag| lag > 500) {
+            Ok(())
+        } else {
+            Err(lag())
+        }
+    });
     eventually("caught up again", || {
         kafka.heartbeat();
-        if lag() == Some(0) { Ok(()) } else { Err(relay.status()) }
+        if lag() == Some(0) {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
     });
     assert_eq!(relay.get("/livez").0, 200);
 }
@@ -259,23 +431,37 @@ fn another_partition_count_stops_the_lanes() {
 #[test]
 fn a_backlog_is_held_back_not_held() {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
-    endpoint.script("orders", std::iter::repeat_n(Act::Fail("close index channel failed"), 4));
+    endpoint.script(
+        "orders",
+        std::iter::repeat_n(Act::Fail("close index channel failed"), 4),
+    );
     let padding = "x".repeat(600);
     for id in 0..5_000u64 {
-        let document = format!(r#"{{"n": {id},"address": {{"city": "{}"}},"pad": "{padding}"}}"#, id % 50);
+        let document = format!(
+            r#"{{"n": {id},"address": {{"city": "{}"}},"pad": "{padding}"}}"#,
+            id % 50
+        );
         kafka.send(TOPIC, 0, &key(id), Some(&event("c", Some(&document))));
     }
     kafka.flush();
     let relay = start(&kafka, &endpoint, &[orders()]);
     let buffered = || {
         let (_, metrics) = relay.get("/metrics");
-        let line = metrics.lines().find(|l| l.starts_with("tributary_relay_buffered_bytes ")).map(str::to_owned);
-        line.and_then(|l| l.split(' ').nth(1).map(|n| n.parse::<u64>().unwrap())).unwrap_or(0)
+        let line = metrics
+            .lines()
+            .find(|l| l.starts_with("tributary_relay_buffered_bytes "))
+            .map(str::to_owned);
+        line.and_then(|l| l.split(' ').nth(1).map(|n| n.parse::<u64>().unwrap()))
+            .unwrap_or(0)
     };
     let mut most = 0;
     eventually("loaded", || {
         most = most.max(buffered());
-        if endpoint.rows("orders").len() == 5_000 { Ok(()) } else { Err(relay.status()) }
+        if endpoint.rows("orders").len() == 5_000 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
     });
     // One batch in flight and one filling, each up to 256 KiB and a row.
     assert!(most > 0 && most < 600 * 1024, "{most} bytes were buffered");

@@ -61,7 +61,9 @@ pub enum EnvelopeError {
     Json(#[from] JsonError),
     #[error("the value is not UTF-8")]
     Utf8,
-    #[error("the value has no \"op\": is this a Debezium envelope? (ExtractNewDocumentState must not be used)")]
+    #[error(
+        "the value has no \"op\": is this a Debezium envelope? (ExtractNewDocumentState must not be used)"
+    )]
     NoOp,
     #[error("unknown op {0:?}: this relay knows c, u, d and r")]
     UnknownOp(String),
@@ -160,7 +162,11 @@ impl Fields {
             (_, true) => Change::Upsert,
             (op, false) => return Err(EnvelopeError::NoAfter(op.code())),
         };
-        Ok(Envelope { op, change, source_ts_ms: self.source_ts_ms })
+        Ok(Envelope {
+            op,
+            change,
+            source_ts_ms: self.source_ts_ms,
+        })
     }
 }
 

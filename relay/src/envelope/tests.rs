@@ -18,7 +18,11 @@ fn an_insert() {
     let (envelope, document) = read(&value);
     assert_eq!(
         envelope.unwrap(),
-        Envelope { op: Op::Create, change: Change::Upsert, source_ts_ms: Some(1795362420598) }
+        Envelope {
+            op: Op::Create,
+            change: Change::Upsert,
+            source_ts_ms: Some(1795362420598)
+        }
     );
     assert_eq!(
         document,
@@ -60,20 +64,30 @@ fn the_schema_wrapper_is_taken_off() {
 
 #[test]
 fn nothing_that_could_hide_a_change_is_skipped() {
-    assert_eq!(read(r#"{"after":null,"op":"t"}"#).0, Err(EnvelopeError::UnknownOp("t".into())));
+    assert_eq!(
+        read(r#"{"after":null,"op":"t"}"#).0,
+        Err(EnvelopeError::UnknownOp("t".into()))
+    );
     assert_eq!(read(r#"{"_id":777,"__op":"c"}"#).0, Err(EnvelopeError::NoOp));
-    assert_eq!(read(r#"{"after":null,"op":"c"}"#).0, Err(EnvelopeError::NoAfter("c")));
+    assert_eq!(
+        read(r#"{"after":null,"op":"c"}"#).0,
+        Err(EnvelopeError::NoAfter("c"))
+    );
     assert!(matches!(
         read(r#"{"after":{"id":1},"op":"c"}"#).0,
         Err(EnvelopeError::AfterIsNotText(_))
     ));
     assert!(matches!(read(r#"{"after":"#).0, Err(EnvelopeError::Json(_))));
-    assert_eq!(parse(b"{\"op\":\"\xff\"}", &mut Vec::new()), Err(EnvelopeError::Utf8));
+    assert_eq!(
+        parse(b"{\"op\":\"\xff\"}", &mut Vec::new()),
+        Err(EnvelopeError::Utf8)
+    );
 }
 
 #[test]
 fn inner_escapes_lose_one_level_only() {
-    let (_, document) = read(r#"{"after":"{\"s\": \"h\u00e9 \\\"q\\\" \\n \\u2028 \\ud83d\\ude00\"}","op":"r"}"#);
+    let (_, document) =
+        read(r#"{"after":"{\"s\": \"h\u00e9 \\\"q\\\" \\n \\u2028 \\ud83d\\ude00\"}","op":"r"}"#);
     assert_eq!(document, r#"{"s": "hé \"q\" \n \u2028 \ud83d\ude00"}"#);
 }
 
@@ -84,10 +98,16 @@ fn keys() {
         document_key(key.map(str::as_bytes), &mut id).map(|()| String::from_utf8(id).unwrap())
     };
     for (key, id) in [
-        (r#"{"id":"{\"$oid\": \"64b7f0a1c2d3e4f5a6b7c8d9\"}"}"#, r#"{"$oid": "64b7f0a1c2d3e4f5a6b7c8d9"}"#),
+        (
+            r#"{"id":"{\"$oid\": \"64b7f0a1c2d3e4f5a6b7c8d9\"}"}"#,
+            r#"{"$oid": "64b7f0a1c2d3e4f5a6b7c8d9"}"#,
+        ),
         (r#"{"id":"42"}"#, "42"),
         (r#"{"id":"\"str-id\""}"#, "\"str-id\""),
-        (r#"{"id":"{\"tenant\": \"a\",\"k\": 1}"}"#, r#"{"tenant": "a","k": 1}"#),
+        (
+            r#"{"id":"{\"tenant\": \"a\",\"k\": 1}"}"#,
+            r#"{"tenant": "a","k": 1}"#,
+        ),
         (r#"{"schema":{"type":"struct"},"payload":{"id":"7"}}"#, "7"),
     ] {
         assert_eq!(read(Some(key)).unwrap(), id);
@@ -99,7 +119,13 @@ fn keys() {
 
 #[test]
 fn heartbeats() {
-    assert_eq!(heartbeat_ts_ms(br#"{"ts_ms":1795362369966}"#), Some(1795362369966));
-    assert_eq!(heartbeat_ts_ms(br#"{"schema":{},"payload":{"ts_ms":5}}"#), Some(5));
+    assert_eq!(
+        heartbeat_ts_ms(br#"{"ts_ms":1795362369966}"#),
+        Some(1795362369966)
+    );
+    assert_eq!(
+        heartbeat_ts_ms(br#"{"schema":{},"payload":{"ts_ms":5}}"#),
+        Some(5)
+    );
     assert_eq!(heartbeat_ts_ms(b"{}"), None);
 }

@@ -37,14 +37,24 @@ impl Labels {
         let pipeline = short(&fixed, 8);
         field(&mut fixed, database.as_bytes());
         field(&mut fixed, table.as_bytes());
-        let generation = mappings.iter().map(|(generation, _)| *generation).max().unwrap_or(0);
+        let generation = mappings
+            .iter()
+            .map(|(generation, _)| *generation)
+            .max()
+            .unwrap_or(0);
         for (generation, digest) in mappings {
             field(&mut fixed, &generation.to_be_bytes());
             field(&mut fixed, digest.as_bytes());
         }
-        let readable: String =
-            table.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(32).collect();
-        Self { prefix: format!("tb-{pipeline}-{generation}-{readable}"), fixed }
+        let readable: String = table
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+            .take(32)
+            .collect();
+        Self {
+            prefix: format!("tb-{pipeline}-{generation}-{readable}"),
+            fixed,
+        }
     }
 
     pub fn label<'a>(&self, ranges: impl IntoIterator<Item = NamedRange<'a>>) -> String {
@@ -87,7 +97,13 @@ mod tests {
     }
 
     fn range(partition: i32, start: i64, end: i64) -> NamedRange<'static> {
-        NamedRange { topic: "acme.shop.orders", generation: 1, partition, start, end }
+        NamedRange {
+            topic: "acme.shop.orders",
+            generation: 1,
+            partition,
+            start,
+            end,
+        }
     }
 
     proptest! {
@@ -116,8 +132,10 @@ mod tests {
             Labels::new(&owner("a"), "db", "t", &[(1, "e")]).label([range(0, 0, 5)]),
             Labels::new(&owner("a"), "db", "t", &[(1, "d")]).label([range(1, 0, 5)]),
             Labels::new(&owner("a"), "db", "t", &[(1, "d")]).label([range(0, 0, 5), range(1, 0, 1)]),
-            Labels::new(&owner("a"), "db", "t", &[(1, "d")])
-                .label([NamedRange { generation: 2, ..range(0, 0, 5) }]),
+            Labels::new(&owner("a"), "db", "t", &[(1, "d")]).label([NamedRange {
+                generation: 2,
+                ..range(0, 0, 5)
+            }]),
         ] {
             assert_ne!(base, other);
         }

@@ -151,7 +151,9 @@ impl Lane {
         write: impl FnOnce(&mut Vec<u8>) -> Result<usize, E>,
     ) -> Result<Pushed, E> {
         let mut filling = self.filling();
-        let Some(start) = filling.wanted(slot, offset) else { return Ok(Pushed::Skipped) };
+        let Some(start) = filling.wanted(slot, offset) else {
+            return Ok(Pushed::Skipped);
+        };
         let before = filling.builder.bytes();
         filling.builder.push(times, write)?;
         let grown = (filling.builder.bytes() - before) as u64;
@@ -220,7 +222,12 @@ impl Lane {
         filling.dropping = true;
         if filling.refused.is_none() {
             tracing::error!(table = %self.spec.table, ?cause, message, "lane stops");
-            filling.refused = Some(Refusal { cause, message, at, since_ms: now_ms() });
+            filling.refused = Some(Refusal {
+                cause,
+                message,
+                at,
+                since_ms: now_ms(),
+            });
         }
     }
 
@@ -260,12 +267,16 @@ impl Lane {
     /// Forgets everything and starts from the given positions; a load still in flight is abandoned.
     pub fn reset(&self, positions: &[(Slot, i64)]) {
         let mut filling = self.filling();
-        self.buffered.fetch_sub(filling.builder.bytes() as u64, Ordering::Relaxed);
+        self.buffered
+            .fetch_sub(filling.builder.bytes() as u64, Ordering::Relaxed);
         filling.builder = BatchBuilder::default();
         filling.opened = None;
         filling.dropping = filling.refused.is_some();
         for slot in &self.spec.slots {
-            let position = positions.iter().find(|(s, _)| s == slot).map_or(UNASSIGNED, |(_, p)| *p);
+            let position = positions
+                .iter()
+                .find(|(s, _)| s == slot)
+                .map_or(UNASSIGNED, |(_, p)| *p);
             filling.next[slot.0] = position;
             self.done[slot.0].store(position, Ordering::Release);
         }
@@ -309,7 +320,10 @@ impl Lane {
     pub fn oldest_unloaded(&self) -> (Option<i64>, bool) {
         let filling = self.filling();
         let in_flight = Some(self.in_flight_source_ms.load(Ordering::Acquire)).filter(|ms| *ms != 0);
-        (in_flight.or(filling.builder.oldest_source_ms()), filling.in_flight || filling.builder.rows() > 0)
+        (
+            in_flight.or(filling.builder.oldest_source_ms()),
+            filling.in_flight || filling.builder.rows() > 0,
+        )
     }
 }
 

@@ -39,13 +39,23 @@ impl Ranges {
             Ok(at) => {
                 let range = &mut self.0[at];
                 if start != range.end || end < range.end {
-                    return Err(RangeError { slot, expected: range.end, start, end });
+                    return Err(RangeError {
+                        slot,
+                        expected: range.end,
+                        start,
+                        end,
+                    });
                 }
                 range.end = end;
             }
             Err(at) => {
                 if end <= start {
-                    return Err(RangeError { slot, expected: start, start, end });
+                    return Err(RangeError {
+                        slot,
+                        expected: start,
+                        start,
+                        end,
+                    });
                 }
                 self.0.insert(at, Range { slot, start, end });
             }

@@ -60,10 +60,14 @@ impl Lane {
         filling.opened = None;
         filling.in_flight = true;
         filling.in_flight_bytes = bytes as u64;
-        self.in_flight_source_ms.store(batch.oldest_source_ms.unwrap_or(0), Ordering::Release);
+        self.in_flight_source_ms
+            .store(batch.oldest_source_ms.unwrap_or(0), Ordering::Release);
         self.changed.notify_all();
         self.attention.store(true, Ordering::Release);
-        Taken { batch, epoch: *self.epoch.borrow() }
+        Taken {
+            batch,
+            epoch: *self.epoch.borrow(),
+        }
     }
 
     fn finished(&self, fate: Fate) {
@@ -76,7 +80,8 @@ impl Lane {
             }
         }
         filling.in_flight = false;
-        self.buffered.fetch_sub(filling.in_flight_bytes, Ordering::Relaxed);
+        self.buffered
+            .fetch_sub(filling.in_flight_bytes, Ordering::Relaxed);
         filling.in_flight_bytes = 0;
         self.in_flight_source_ms.store(0, Ordering::Release);
         if filling.dropping && filling.refused.is_none() {
@@ -92,7 +97,8 @@ impl Lane {
     fn drop_buffer(&self) {
         let mut filling = self.filling();
         filling.dropping = true;
-        self.buffered.fetch_sub(filling.builder.bytes() as u64, Ordering::Relaxed);
+        self.buffered
+            .fetch_sub(filling.builder.bytes() as u64, Ordering::Relaxed);
         filling.builder = BatchBuilder::default();
         filling.opened = None;
         drop(filling);
@@ -136,7 +142,9 @@ async fn load_until_durable<S: Sink>(lane: &Lane, sink: &S, batch: &Batch, linge
         body: batch.body.clone(),
         rows: batch.rows,
     };
-    lane.set_state(LaneState::Loading { label: request.label.clone() });
+    lane.set_state(LaneState::Loading {
+        label: request.label.clone(),
+    });
     let started_ms = now_ms();
     let mut attempts = Attempts::default();
     let mut ask_first = false;
@@ -147,16 +155,33 @@ async fn load_until_durable<S: Sink>(lane: &Lane, sink: &S, batch: &Batch, linge
         match outcome {
             LoadOutcome::Durable(durable) => {
                 linger.relax();
-                tracing::debug!(table = spec.table, label = request.label, rows = batch.rows, visible = durable.visible, "loaded");
+                tracing::debug!(
+                    table = spec.table,
+                    label = request.label,
+                    rows = batch.rows,
+                    visible = durable.visible,
+                    "loaded"
+                );
                 lane.metrics.loaded(batch, started_ms, now_ms(), durable);
                 return;
             }
-            LoadOutcome::Retry { cause, message, ambiguous } => {
+            LoadOutcome::Retry {
+                cause,
+                message,
+                ambiguous,
+            } => {
                 linger.press(cause);
                 ask_first = ambiguous;
                 let pause = attempts.failed();
                 if attempts.count == 1 || attempts.count.is_multiple_of(20) {
-                    tracing::warn!(table = spec.table, label = request.label, ?cause, message, attempts = attempts.count, "load is retried");
+                    tracing::warn!(
+                        table = spec.table,
+                        label = request.label,
+                        ?cause,
+                        message,
+                        attempts = attempts.count,
+                        "load is retried"
+                    );
                 }
                 lane.set_state(LaneState::Retrying {
                     label: request.label.clone(),
@@ -171,10 +196,21 @@ async fn load_until_durable<S: Sink>(lane: &Lane, sink: &S, batch: &Batch, linge
                 ask_first = true;
                 attempts.failed();
                 if attempts.count == 1 || attempts.count.is_multiple_of(20) {
-                    tracing::error!(table = spec.table, label = request.label, ?cause, message, "lane is blocked");
+                    tracing::error!(
+                        table = spec.table,
+                        label = request.label,
+                        ?cause,
+                        message,
+                        "lane is blocked"
+                    );
                 }
                 let since_ms = attempts.since_ms;
-                lane.set_state(LaneState::Blocked { cause, message, at: None, since_ms });
+                lane.set_state(LaneState::Blocked {
+                    cause,
+                    message,
+                    at: None,
+                    since_ms,
+                });
                 lane.drop_buffer();
                 tokio::time::sleep(jittered(BLOCKED_BACKOFF)).await;
             }
@@ -196,7 +232,11 @@ async fn attempt<S: Sink>(sink: &S, request: &LoadRequest, ask_first: bool) -> L
                 };
             }
             LabelState::Unanswered { cause, message } => {
-                return LoadOutcome::Retry { cause, message, ambiguous: true };
+                return LoadOutcome::Retry {
+                    cause,
+                    message,
+                    ambiguous: true,
+                };
             }
         }
     }
@@ -233,11 +273,17 @@ struct Linger {
 
 impl Linger {
     fn new(configured: Duration) -> Self {
-        Self { configured, current: configured }
+        Self {
+            configured,
+            current: configured,
+        }
     }
 
     fn press(&mut self, cause: RetryCause) {
-        if matches!(cause, RetryCause::TooManyVersions | RetryCause::TooManyTransactions) {
+        if matches!(
+            cause,
+            RetryCause::TooManyVersions | RetryCause::TooManyTransactions
+        ) {
             self.current = (self.current.max(FIRST_BACKOFF) * 2).min(MAX_LINGER);
         }
     }

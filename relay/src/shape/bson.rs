@@ -20,10 +20,19 @@ pub enum Bson<'a> {
     ObjectId(&'a [u8]),
     /// Milliseconds since 1970.
     Date(i64),
-    Binary { base64: &'a [u8], subtype: u8 },
+    Binary {
+        base64: &'a [u8],
+        subtype: u8,
+    },
     Uuid(&'a [u8]),
-    Timestamp { t: u32, i: u32 },
-    Regex { pattern: RawStr<'a>, options: RawStr<'a> },
+    Timestamp {
+        t: u32,
+        i: u32,
+    },
+    Regex {
+        pattern: RawStr<'a>,
+        options: RawStr<'a>,
+    },
     Code(RawStr<'a>),
     Symbol(RawStr<'a>),
     MinKey,
@@ -138,10 +147,8 @@ fn single<'a>(name: &[u8], value: Part<'a>) -> Option<Bson<'a>> {
         (b"$numberInt", Part::Str(text)) => integer(text.raw).then_some(Bson::Int(text.raw)),
         (b"$numberDouble", Part::Str(text)) => double(text.raw),
         (b"$numberDecimal", Part::Str(text)) => (!text.escaped).then_some(Bson::Decimal(text.raw)),
-        (b"$oid", Part::Str(text)) => {
-            (text.raw.len() == 24 && text.raw.iter().all(u8::is_ascii_hexdigit))
-                .then_some(Bson::ObjectId(text.raw))
-        }
+        (b"$oid", Part::Str(text)) => (text.raw.len() == 24 && text.raw.iter().all(u8::is_ascii_hexdigit))
+            .then_some(Bson::ObjectId(text.raw)),
         (b"$date", Part::Str(text)) => {
             time::parse_rfc3339_ms(std::str::from_utf8(text.raw).ok()?).map(Bson::Date)
         }
@@ -221,7 +228,10 @@ fn binary<'a>(data: RawStr<'a>, subtype: RawStr<'a>) -> Option<Bson<'a>> {
         return None;
     }
     let subtype = u8::from_str_radix(std::str::from_utf8(subtype.raw).ok()?, 16).ok()?;
-    Some(Bson::Binary { base64: data.raw, subtype })
+    Some(Bson::Binary {
+        base64: data.raw,
+        subtype,
+    })
 }
 
 /// Writes the next value as Extended JSON v2 relaxed: what `JSON` columns and `_extra` hold.

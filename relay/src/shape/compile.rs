@@ -5,11 +5,11 @@ use tributary_crds::relay::{
     ColumnConfig, ColumnSource, DatasetConfig, EXTRA_COLUMN, MetaSource, OnError, TableConfig, VER_COLUMN,
 };
 
+use super::Refused;
 use super::convert;
 use super::key::{self, KeySource};
 use super::path::{self, PathError, Step};
 use super::tree::Tree;
-use super::Refused;
 
 /// Everything needed to turn events of one dataset into rows of one table.
 #[derive(Debug)]
@@ -71,7 +71,9 @@ impl Absent {
                 out.extend_from_slice(text);
                 Ok(())
             }
-            Self::Refused => Err(Refused::NotNull { column: column.to_owned() }),
+            Self::Refused => Err(Refused::NotNull {
+                column: column.to_owned(),
+            }),
         }
     }
 }
@@ -87,11 +89,23 @@ pub enum MappingError {
     #[error(
         "table {table}: key column {column} comes from {from:?}, which a delete does not carry; use _id with bson, $key, $key.time, $tenant, $dataset or value"
     )]
-    KeyNeedsDocument { table: String, column: String, from: String },
+    KeyNeedsDocument {
+        table: String,
+        column: String,
+        from: String,
+    },
     #[error("table {table}: key column {column}: {why}")]
-    KeyType { table: String, column: String, why: String },
+    KeyType {
+        table: String,
+        column: String,
+        why: String,
+    },
     #[error("table {table}: column {column}: {why}")]
-    Column { table: String, column: String, why: String },
+    Column {
+        table: String,
+        column: String,
+        why: String,
+    },
 }
 
 impl Mapping {
@@ -109,7 +123,11 @@ impl Mapping {
             },
         };
         compiler.keys(table)?;
-        for column in table.columns.iter().filter(|c| !table.primary_key.contains(&c.name)) {
+        for column in table
+            .columns
+            .iter()
+            .filter(|c| !table.primary_key.contains(&c.name))
+        {
             compiler.value(column)?;
         }
         compiler.id_is_stored();
@@ -128,7 +146,11 @@ impl Mapping {
 /// an unknown name in it is ignored without a word.
 fn columns_header(table: &TableConfig) -> String {
     let mut names: Vec<String> = table.columns.iter().map(|c| format!("`{}`", c.name)).collect();
-    names.extend([format!("`{VER_COLUMN}`"), format!("`{EXTRA_COLUMN}`"), "__op".to_owned()]);
+    names.extend([
+        format!("`{VER_COLUMN}`"),
+        format!("`{EXTRA_COLUMN}`"),
+        "__op".to_owned(),
+    ]);
     names.join(",")
 }
 
@@ -146,17 +168,26 @@ impl Compiler<'_> {
         }
         for name in &table.primary_key {
             let column = table.columns.iter().find(|c| c.name == *name).ok_or_else(|| {
-                MappingError::KeyNotDeclared { table: table_name(), column: name.clone() }
+                MappingError::KeyNotDeclared {
+                    table: table_name(),
+                    column: name.clone(),
+                }
             })?;
             if !column.column_type.is_key_type() {
                 let why = format!("{} cannot be part of a primary key", column.column_type);
-                return Err(MappingError::KeyType { table: table_name(), column: name.clone(), why });
+                return Err(MappingError::KeyType {
+                    table: table_name(),
+                    column: name.clone(),
+                    why,
+                });
             }
-            let source = self.known(column)?.ok_or_else(|| MappingError::KeyNeedsDocument {
-                table: self.table.to_owned(),
-                column: name.clone(),
-                from: source_text(&column.source),
-            })?;
+            let source = self
+                .known(column)?
+                .ok_or_else(|| MappingError::KeyNeedsDocument {
+                    table: self.table.to_owned(),
+                    column: name.clone(),
+                    from: source_text(&column.source),
+                })?;
             let mut prefix = prefix_of(name);
             if self.mapping.key_columns.is_empty() {
                 prefix[0] = b'{';
@@ -193,10 +224,14 @@ impl Compiler<'_> {
             });
             return Ok(());
         }
-        let ColumnSource::Path(path) = &column.source else { return Ok(()) };
+        let ColumnSource::Path(path) = &column.source else {
+            return Ok(());
+        };
         let steps = path::parse(path).map_err(|e: PathError| self.column_error(column, e.to_string()))?;
         let node = self.mapping.tree.insert(&steps);
-        self.mapping.tree.nodes[node].leaves.push(self.mapping.leaves.len());
+        self.mapping.tree.nodes[node]
+            .leaves
+            .push(self.mapping.leaves.len());
         self.mapping.leaves.push(Leaf {
             name: column.name.clone(),
             unfit: Absent::new(&prefix, None, column.nullable),
@@ -218,7 +253,11 @@ impl Compiler<'_> {
             ColumnSource::Value(text) => Some(KeySource::Constant(self.literal(column, text)?)),
             ColumnSource::Meta(source) => {
                 if !key::meta_fits(*source, &column.column_type) {
-                    let why = format!("{} cannot hold {}", column.column_type, source_text(&column.source));
+                    let why = format!(
+                        "{} cannot hold {}",
+                        column.column_type,
+                        source_text(&column.source)
+                    );
                     return Err(self.column_error(column, why));
                 }
                 Some(match source {
@@ -242,7 +281,11 @@ impl Compiler<'_> {
     }
 
     fn column_error(&self, column: &ColumnConfig, why: String) -> MappingError {
-        MappingError::Column { table: self.table.to_owned(), column: column.name.clone(), why }
+        MappingError::Column {
+            table: self.table.to_owned(),
+            column: column.name.clone(),
+            why,
+        }
     }
 }
 

@@ -79,16 +79,20 @@ fn scalar(value: &Bson<'_>, ty: &ColumnType, out: &mut Vec<u8>) -> Result<Conver
         ColumnType::DateTime => datetime(value, out),
         ColumnType::Json | ColumnType::Array(_) => false,
     };
-    Ok(if fits { Converted::Written } else { Converted::Unfit })
+    Ok(if fits {
+        Converted::Written
+    } else {
+        Converted::Unfit
+    })
 }
 
 /// Whole numbers of any BSON number type, moments as milliseconds, internal timestamps in their own order.
 fn integer(value: &Bson<'_>, min: i64, max: i64, out: &mut Vec<u8>) -> bool {
     let number = match value {
         Bson::Int(text) | Bson::Long(text) => crate::envelope::parse_i64(text),
-        Bson::Double(_) | Bson::Decimal(_) => {
-            decimal_of(value).and_then(|d| d.to_integer()).and_then(|n| i64::try_from(n).ok())
-        }
+        Bson::Double(_) | Bson::Decimal(_) => decimal_of(value)
+            .and_then(|d| d.to_integer())
+            .and_then(|n| i64::try_from(n).ok()),
         Bson::Date(ms) => Some(*ms),
         Bson::Timestamp { t, i } => i64::try_from((u64::from(*t) << 32) | u64::from(*i)).ok(),
         _ => None,
@@ -161,7 +165,9 @@ fn exact(
     text: &[u8],
     out: &mut Vec<u8>,
 ) -> bool {
-    let Some(number) = number.filter(|n| n.is_finite()) else { return false };
+    let Some(number) = number.filter(|n| n.is_finite()) else {
+        return false;
+    };
     let same = Decimal::parse(print(number).as_bytes()) == decimal_of(value);
     if same {
         out.extend_from_slice(text);
@@ -170,7 +176,11 @@ fn exact(
 }
 
 fn finite(text: &[u8]) -> Option<f64> {
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|n: &f64| n.is_finite())
+    std::str::from_utf8(text)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|n: &f64| n.is_finite())
 }
 
 fn decimal_of(value: &Bson<'_>) -> Option<Decimal> {
@@ -185,7 +195,11 @@ fn varchar(value: &Bson<'_>, max: usize, out: &mut Vec<u8>) -> Result<Converted,
     let start = out.len();
     match value {
         Bson::Str(text) => {
-            let len = if text.escaped { text.value()?.len() } else { text.raw.len() };
+            let len = if text.escaped {
+                text.value()?.len()
+            } else {
+                text.raw.len()
+            };
             if len > max {
                 return Ok(Converted::Unfit);
             }
@@ -211,7 +225,11 @@ fn varchar(value: &Bson<'_>, max: usize, out: &mut Vec<u8>) -> Result<Converted,
         }
         _ => return Ok(Converted::Unfit),
     }
-    Ok(if out.len() - start - 2 <= max { Converted::Written } else { Converted::Unfit })
+    Ok(if out.len() - start - 2 <= max {
+        Converted::Written
+    } else {
+        Converted::Unfit
+    })
 }
 
 fn plain(text: &[u8], out: &mut Vec<u8>) {
@@ -224,7 +242,14 @@ fn plain(text: &[u8], out: &mut Vec<u8>) {
 pub fn uuid_text(base64: &[u8]) -> Option<String> {
     let bytes: [u8; 16] = BASE64.decode(base64).ok()?.try_into().ok()?;
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    Some(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+    Some(format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    ))
 }
 
 fn date(value: &Bson<'_>, out: &mut Vec<u8>) -> bool {
@@ -256,7 +281,9 @@ fn datetime(value: &Bson<'_>, out: &mut Vec<u8>) -> bool {
             None => false,
         },
         Bson::Str(text) if !text.escaped => {
-            let text = std::str::from_utf8(text.raw).ok().and_then(time::datetime_of_rfc3339_utc);
+            let text = std::str::from_utf8(text.raw)
+                .ok()
+                .and_then(time::datetime_of_rfc3339_utc);
             text.is_some_and(|text| {
                 plain(text.as_bytes(), out);
                 true

@@ -19,7 +19,14 @@ impl Decimal {
         let (mantissa, exponent) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
             Some(at) => {
                 let exponent = std::str::from_utf8(&text[at + 1..]).ok()?;
-                (&text[..at], exponent.strip_prefix('+').unwrap_or(exponent).parse::<i32>().ok()?)
+                (
+                    &text[..at],
+                    exponent
+                        .strip_prefix('+')
+                        .unwrap_or(exponent)
+                        .parse::<i32>()
+                        .ok()?,
+                )
             }
             None => (text, 0),
         };
@@ -39,9 +46,17 @@ impl Decimal {
         let leading = digits.iter().take_while(|b| **b == b'0').count();
         digits.drain(..leading);
         if digits.is_empty() {
-            return Some(Self { negative: false, digits, exponent: 0 });
+            return Some(Self {
+                negative: false,
+                digits,
+                exponent: 0,
+            });
         }
-        Some(Self { negative, digits, exponent })
+        Some(Self {
+            negative,
+            digits,
+            exponent,
+        })
     }
 
     /// Appends plain notation when `DECIMAL(precision, scale)` holds the number exactly.
@@ -92,7 +107,9 @@ mod tests {
 
     fn fixed(text: &str, precision: u8, scale: u8) -> Option<String> {
         let mut out = Vec::new();
-        Decimal::parse(text.as_bytes())?.write_fixed(precision, scale, &mut out).then(|| String::from_utf8(out).unwrap())
+        Decimal::parse(text.as_bytes())?
+            .write_fixed(precision, scale, &mut out)
+            .then(|| String::from_utf8(out).unwrap())
     }
 
     #[test]
@@ -102,7 +119,16 @@ mod tests {
         assert_eq!(fixed("1.0E-2", 4, 2).as_deref(), Some("0.01"));
         assert_eq!(fixed("-0.00", 4, 2).as_deref(), Some("0"));
         assert_eq!(fixed("-99.99", 4, 2).as_deref(), Some("-99.99"));
-        for wrong in ["12.345", "100", "NaN", "Infinity", "", "1e999999999999", "1.2.3", "0x1"] {
+        for wrong in [
+            "12.345",
+            "100",
+            "NaN",
+            "Infinity",
+            "",
+            "1e999999999999",
+            "1.2.3",
+            "0x1",
+        ] {
             assert_eq!(fixed(wrong, 4, 2), None, "{wrong}");
         }
     }

@@ -15,7 +15,11 @@ pub(super) struct Extra {
 
 impl Extra {
     pub(super) fn new(max: usize) -> Self {
-        Self { text: Vec::new(), truncated: false, max }
+        Self {
+            text: Vec::new(),
+            truncated: false,
+            max,
+        }
     }
 
     pub(super) fn clear(&mut self) {

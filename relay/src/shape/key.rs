@@ -69,7 +69,9 @@ fn id(key: &[u8], declared: BsonType, ty: &ColumnType, out: &mut Vec<u8>) -> Key
     };
     if !declared_fits {
         let found = value.type_name();
-        return KeyValue::Unfit(format!("_id is a {found}, the column declares bson: {declared:?}"));
+        return KeyValue::Unfit(format!(
+            "_id is a {found}, the column declares bson: {declared:?}"
+        ));
     }
     match convert::convert(&mut Cursor::new(key), ty, out) {
         Ok(convert::Converted::Written) => KeyValue::Written,

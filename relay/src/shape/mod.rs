@@ -57,7 +57,12 @@ pub enum Refused {
     #[error("key column {column}: {why}")]
     Key { column: String, why: String },
     #[error("column {column}: a {found} at {path} does not fit {ty} and onError is Reject")]
-    Reject { column: String, path: String, found: &'static str, ty: String },
+    Reject {
+        column: String,
+        path: String,
+        found: &'static str,
+        ty: String,
+    },
     #[error("column {column} is NOT NULL and has no default, but the document has no fitting value for it")]
     NotNull { column: String },
     #[error("the document is not Extended JSON: {0}")]
@@ -76,13 +81,22 @@ pub struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { extra: Extra::new(EXTRA_MAX_BYTES), seen: Vec::new(), path: String::new() }
+        Self {
+            extra: Extra::new(EXTRA_MAX_BYTES),
+            seen: Vec::new(),
+            path: String::new(),
+        }
     }
 }
 
 impl Mapping {
     /// Appends the event's row to `out`. On an error `out` is as it was.
-    pub fn shape(&self, event: &Event<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<Shaped, Refused> {
+    pub fn shape(
+        &self,
+        event: &Event<'_>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<Shaped, Refused> {
         let start = out.len();
         let result = self.row(event, scratch, out);
         if result.is_err() {
@@ -100,10 +114,16 @@ impl Mapping {
                 KeyValue::Null => "has no value for this key".to_owned(),
                 KeyValue::Unfit(why) => why,
             };
-            return Err(Refused::Key { column: column.name.clone(), why });
+            return Err(Refused::Key {
+                column: column.name.clone(),
+                why,
+            });
         }
         let key_len = out.len() - start;
-        let mut shaped = Shaped { key_len, ..Shaped::default() };
+        let mut shaped = Shaped {
+            key_len,
+            ..Shaped::default()
+        };
         match event.change {
             Change::Delete => {
                 out.extend_from_slice(b",\"__op\":1,\"_ver\":");
@@ -145,7 +165,12 @@ impl Mapping {
         scratch.seen.clear();
         scratch.seen.resize(self.leaves.len().div_ceil(64), 0);
         let mut cursor = Cursor::new(event.document);
-        let mut walk = Walk { mapping: self, scratch, shaped, out };
+        let mut walk = Walk {
+            mapping: self,
+            scratch,
+            shaped,
+            out,
+        };
         walk.object(Tree::ROOT, &mut cursor, false)?;
         cursor.end()?;
         for (i, leaf) in self.leaves.iter().enumerate() {
@@ -154,7 +179,9 @@ impl Mapping {
             }
         }
         shaped.truncated = scratch.extra.truncated();
-        scratch.extra.finish((event.topic, event.partition, event.offset), out);
+        scratch
+            .extra
+            .finish((event.topic, event.partition, event.offset), out);
         Ok(())
     }
 }

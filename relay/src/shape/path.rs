@@ -15,7 +15,10 @@ pub struct PathError {
 }
 
 pub fn parse(path: &str) -> Result<Vec<Step>, PathError> {
-    let fail = |what| PathError { path: path.to_owned(), what };
+    let fail = |what| PathError {
+        path: path.to_owned(),
+        what,
+    };
     let mut steps = Vec::new();
     let mut rest = path;
     loop {
@@ -35,7 +38,9 @@ pub fn parse(path: &str) -> Result<Vec<Step>, PathError> {
         if rest.is_empty() {
             return Ok(steps);
         }
-        rest = rest.strip_prefix('.').ok_or_else(|| fail("expected '.' or '['"))?;
+        rest = rest
+            .strip_prefix('.')
+            .ok_or_else(|| fail("expected '.' or '['"))?;
     }
 }
 
@@ -86,7 +91,10 @@ mod tests {
         assert_eq!(parse("a.b.c").unwrap(), [name("a"), name("b"), name("c")]);
         assert_eq!(parse("a[0].b").unwrap(), [name("a"), Step::Index(0), name("b")]);
         assert_eq!(parse(r#"a["odd.name"]"#).unwrap(), [name("a"), name("odd.name")]);
-        assert_eq!(parse(r#"["x y"][2][3]"#).unwrap(), [name("x y"), Step::Index(2), Step::Index(3)]);
+        assert_eq!(
+            parse(r#"["x y"][2][3]"#).unwrap(),
+            [name("x y"), Step::Index(2), Step::Index(3)]
+        );
         for wrong in ["", ".", "a.", "a..b", "a[", "a[x]", "a[\"b]", "a[0]b", ".a"] {
             assert!(parse(wrong).is_err(), "{wrong:?}");
         }

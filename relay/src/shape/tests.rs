@@ -25,7 +25,10 @@ fn path_column(name: &str, ty: &str, path: &str) -> ColumnConfig {
 }
 
 fn doc_key() -> ColumnConfig {
-    ColumnConfig { nullable: false, ..column("_doc", "VARCHAR(128)", ColumnSource::Meta(MetaSource::Key)) }
+    ColumnConfig {
+        nullable: false,
+        ..column("_doc", "VARCHAR(128)", ColumnSource::Meta(MetaSource::Key))
+    }
 }
 
 fn compile(columns: Vec<ColumnConfig>) -> Result<Mapping, MappingError> {
@@ -47,7 +50,11 @@ fn compile_with(primary_key: Vec<String>, columns: Vec<ColumnConfig>) -> Result<
         digest: String::new(),
         name: "orders".into(),
         tenant: "acme".into(),
-        topic: TopicConfig { name: "acme.shop.orders".into(), partitions: 1, generation: 1 },
+        topic: TopicConfig {
+            name: "acme.shop.orders".into(),
+            partitions: 1,
+            generation: 1,
+        },
         mapping_generation: 1,
         tables: vec![table.clone()],
     };
@@ -57,8 +64,16 @@ fn compile_with(primary_key: Vec<String>, columns: Vec<ColumnConfig>) -> Result<
 fn event<'a>(key: &'a str, document: Option<&'a str>) -> Event<'a> {
     Event {
         key: key.as_bytes(),
-        op: if document.is_some() { Op::Create } else { Op::Delete },
-        change: if document.is_some() { Change::Upsert } else { Change::Delete },
+        op: if document.is_some() {
+            Op::Create
+        } else {
+            Op::Delete
+        },
+        change: if document.is_some() {
+            Change::Upsert
+        } else {
+            Change::Delete
+        },
         document: document.unwrap_or("").as_bytes(),
         source_ts_ms: Some(1_704_164_645_678),
         topic: "acme.shop.orders",
@@ -73,7 +88,10 @@ fn shape(mapping: &Mapping, event: &Event<'_>) -> Result<(Value, Shaped), Refuse
     let result = mapping.shape(event, &mut Scratch::default(), &mut out);
     assert!(out.starts_with(b"kept"));
     match result {
-        Ok(shaped) => Ok((serde_json::from_slice(&out[4..]).expect(&String::from_utf8_lossy(&out)), shaped)),
+        Ok(shaped) => Ok((
+            serde_json::from_slice(&out[4..]).expect(&String::from_utf8_lossy(&out)),
+            shaped,
+        )),
         Err(error) => {
             assert_eq!(out, b"kept", "a refused event leaves nothing behind");
             Err(error)
@@ -94,7 +112,11 @@ fn the_conversion_table() {
     for vector in vectors()["columns"].as_array().unwrap() {
         let value = vector["value"].as_str().unwrap();
         let mapping = compile(vec![path_column("c", vector["type"].as_str().unwrap(), "v")]).unwrap();
-        let (row, shaped) = shape(&mapping, &event("1", Some(&format!("{{\"_id\": 1,\"v\": {value}}}")))).unwrap();
+        let (row, shaped) = shape(
+            &mapping,
+            &event("1", Some(&format!("{{\"_id\": 1,\"v\": {value}}}"))),
+        )
+        .unwrap();
         match vector.get("unfit") {
             Some(type_name) => {
                 assert_eq!(row["c"], Value::Null, "{vector}");
@@ -128,7 +150,11 @@ fn typed_ids_come_from_the_key() {
         } else {
             let (upsert, delete) = (upsert.unwrap().0, delete.unwrap().0);
             assert_eq!(upsert["id"], vector["becomes"], "{vector}");
-            assert_eq!(delete, json!({"id": vector["becomes"], "__op": 1, "_ver": 99}), "{vector}");
+            assert_eq!(
+                delete,
+                json!({"id": vector["becomes"], "__op": 1, "_ver": 99}),
+                "{vector}"
+            );
         }
     }
 }
@@ -176,12 +202,18 @@ fn what_needs_no_document() {
         json!({"_doc": key, "__op": 0, "_ver": 99, "tenant": "acme", "dataset": "orders", "op": "c", "day": "2023-07-19",
             "event_at": "2024-01-02 03:04:05.678", "topic": "acme.shop.orders", "part": 3, "off": 41, "const": "1.5"})
     );
-    assert_eq!(shaped.key_len, r#"{"_doc":"{\"$oid\": \"64b7f0a1c2d3e4f5a6b7c8d9\"}""#.len());
+    assert_eq!(
+        shaped.key_len,
+        r#"{"_doc":"{\"$oid\": \"64b7f0a1c2d3e4f5a6b7c8d9\"}""#.len()
+    );
 }
 
 #[test]
 fn defaults_are_for_absent_and_null_only() {
-    let with_default = ColumnConfig { default: Some("5".into()), ..path_column("n", "INT", "n") };
+    let with_default = ColumnConfig {
+        default: Some("5".into()),
+        ..path_column("n", "INT", "n")
+    };
     let mapping = compile(vec![with_default]).unwrap();
     assert_eq!(row(&mapping, "{}")["n"], 5);
     assert_eq!(row(&mapping, r#"{"n": null}"#)["n"], 5);
@@ -191,16 +223,28 @@ fn defaults_are_for_absent_and_null_only() {
 
 #[test]
 fn on_error_decides() {
-    let with = |on_error| compile(vec![ColumnConfig { on_error, ..path_column("n", "INT", "n") }]).unwrap();
+    let with = |on_error| {
+        compile(vec![ColumnConfig {
+            on_error,
+            ..path_column("n", "INT", "n")
+        }])
+        .unwrap()
+    };
     let set_null = row(&with(OnError::SetNull), r#"{"n": "x"}"#);
     assert_eq!(set_null, json!({"_doc": "1", "__op": 0, "_ver": 99, "n": null}));
     let refused = shape(&with(OnError::Reject), &event("1", Some(r#"{"n": "x"}"#))).unwrap_err();
-    assert_eq!(refused.to_string(), "column n: a string at n does not fit INT and onError is Reject");
+    assert_eq!(
+        refused.to_string(),
+        "column n: a string at n does not fit INT and onError is Reject"
+    );
 }
 
 #[test]
 fn not_null_columns_refuse_nothing_and_are_filled_in_deletes() {
-    let required = ColumnConfig { nullable: false, ..path_column("n", "INT", "n") };
+    let required = ColumnConfig {
+        nullable: false,
+        ..path_column("n", "INT", "n")
+    };
     let mapping = compile(vec![required]).unwrap();
     for document in ["{}", r#"{"n": null}"#, r#"{"n": "x"}"#] {
         let refused = shape(&mapping, &event("1", Some(document)));
@@ -226,9 +270,16 @@ fn extra_is_bounded_and_says_where_the_rest_is() {
 
 #[test]
 fn odd_names_and_duplicates_are_kept_apart() {
-    let mapping = compile(vec![path_column("a", "INT", "a"), path_column("odd", "INT", r#"x["y.z"]"#)]).unwrap();
+    let mapping = compile(vec![
+        path_column("a", "INT", "a"),
+        path_column("odd", "INT", r#"x["y.z"]"#),
+    ])
+    .unwrap();
     assert_eq!(
-        row(&mapping, r#"{"a": 1,"a": 2,"x": {"y.z": 3,"y": {"z": 4}},"$d": 5,"q\"": 6}"#),
+        row(
+            &mapping,
+            r#"{"a": 1,"a": 2,"x": {"y.z": 3,"y": {"z": 4}},"$d": 5,"q\"": 6}"#
+        ),
         json!({"_doc": "1", "__op": 0, "_ver": 99, "a": 1, "odd": 3, "_extra": {"a": {"v": 2, "t": "int"},
             "x.y": {"v": {"z": 4}, "t": "object"}, "[\"$d\"]": {"v": 5, "t": "int"}, "[\"q\\\"\"]": {"v": 6, "t": "int"}}})
     );
@@ -236,7 +287,11 @@ fn odd_names_and_duplicates_are_kept_apart() {
 
 #[test]
 fn a_whole_and_its_part_may_both_be_columns() {
-    let mapping = compile(vec![path_column("address", "JSON", "address"), path_column("city", "VARCHAR(9)", "address.city")]).unwrap();
+    let mapping = compile(vec![
+        path_column("address", "JSON", "address"),
+        path_column("city", "VARCHAR(9)", "address.city"),
+    ])
+    .unwrap();
     assert_eq!(
         row(&mapping, r#"{"address": {"city": "Bonn","zip": 1}}"#),
         json!({"_doc": "1", "__op": 0, "_ver": 99, "address": {"city": "Bonn", "zip": 1}, "city": "Bonn"})
@@ -247,26 +302,65 @@ fn a_whole_and_its_part_may_both_be_columns() {
 
 #[test]
 fn mappings_that_cannot_work_are_refused() {
-    let mutable_key = compile_with(vec!["region".into()], vec![path_column("region", "VARCHAR(9)", "region")]);
+    let mutable_key = compile_with(
+        vec!["region".into()],
+        vec![path_column("region", "VARCHAR(9)", "region")],
+    );
     assert!(matches!(mutable_key, Err(MappingError::KeyNeedsDocument { .. })));
     let untyped_id = compile_with(vec!["id".into()], vec![path_column("id", "VARCHAR(9)", "_id")]);
     assert!(matches!(untyped_id, Err(MappingError::KeyNeedsDocument { .. })));
-    assert!(matches!(compile_with(vec![], vec![]), Err(MappingError::NoKey { .. })));
-    assert!(matches!(compile_with(vec!["x".into()], vec![]), Err(MappingError::KeyNotDeclared { .. })));
+    assert!(matches!(
+        compile_with(vec![], vec![]),
+        Err(MappingError::NoKey { .. })
+    ));
+    assert!(matches!(
+        compile_with(vec!["x".into()], vec![]),
+        Err(MappingError::KeyNotDeclared { .. })
+    ));
     let double_key = column("k", "DOUBLE", ColumnSource::Value("1.5".into()));
-    assert!(matches!(compile_with(vec!["k".into()], vec![double_key]), Err(MappingError::KeyType { .. })));
-    let bad_default = ColumnConfig { default: Some("x".into()), ..path_column("n", "INT", "n") };
-    assert!(matches!(compile(vec![bad_default]), Err(MappingError::Column { .. })));
-    assert!(matches!(compile(vec![path_column("n", "INT", "a..b")]), Err(MappingError::Column { .. })));
+    assert!(matches!(
+        compile_with(vec!["k".into()], vec![double_key]),
+        Err(MappingError::KeyType { .. })
+    ));
+    let bad_default = ColumnConfig {
+        default: Some("x".into()),
+        ..path_column("n", "INT", "n")
+    };
+    assert!(matches!(
+        compile(vec![bad_default]),
+        Err(MappingError::Column { .. })
+    ));
+    assert!(matches!(
+        compile(vec![path_column("n", "INT", "a..b")]),
+        Err(MappingError::Column { .. })
+    ));
     let misplaced = column("o", "INT", ColumnSource::Meta(MetaSource::Op));
-    assert!(matches!(compile(vec![misplaced]), Err(MappingError::Column { .. })));
+    assert!(matches!(
+        compile(vec![misplaced]),
+        Err(MappingError::Column { .. })
+    ));
 }
 
 #[test]
 fn broken_documents_are_refused_not_guessed() {
     let mapping = compile(vec![path_column("n", "INT", "n")]).unwrap();
-    for document in ["", "7", "[1]", r#"{"n": 1"#, r#"{"n": 1}x"#, r#"{"x": {"y": }}"#, r#"{"x": "\ud83d"}"#, r#"{"n": 1-2}"#] {
-        assert!(matches!(shape(&mapping, &event("1", Some(document))), Err(Refused::Document(_))), "{document}");
+    for document in [
+        "",
+        "7",
+        "[1]",
+        r#"{"n": 1"#,
+        r#"{"n": 1}x"#,
+        r#"{"x": {"y": }}"#,
+        r#"{"x": "\ud83d"}"#,
+        r#"{"n": 1-2}"#,
+    ] {
+        assert!(
+            matches!(
+                shape(&mapping, &event("1", Some(document))),
+                Err(Refused::Document(_))
+            ),
+            "{document}"
+        );
     }
 }
 
@@ -289,21 +383,29 @@ fn arbitrary_value() -> impl Strategy<Value = Value> {
 }
 
 fn arbitrary_path() -> impl Strategy<Value = String> {
-    let step = prop_oneof!["[abc]".prop_map(|n| format!(".{n}")), (0usize..3).prop_map(|i| format!("[{i}]"))];
+    let step = prop_oneof![
+        "[abc]".prop_map(|n| format!(".{n}")),
+        (0usize..3).prop_map(|i| format!("[{i}]"))
+    ];
     ("[abc]", proptest::collection::vec(step, 0..3)).prop_map(|(first, rest)| first + &rest.concat())
 }
 
 /// Looks a path up, one column at a time, in the parsed document.
 fn naive<'v>(document: &'v Value, path: &str) -> Option<&'v Value> {
-    path::parse(path).unwrap().iter().try_fold(document, |at, step| match step {
-        path::Step::Name(name) => at.as_object()?.get(name),
-        path::Step::Index(index) => at.as_array()?.get(*index),
-    })
+    path::parse(path)
+        .unwrap()
+        .iter()
+        .try_fold(document, |at, step| match step {
+            path::Step::Name(name) => at.as_object()?.get(name),
+            path::Step::Index(index) => at.as_array()?.get(*index),
+        })
 }
 
 fn naive_convert(value: Option<&Value>, ty: &str) -> Value {
     match (ty, value) {
-        ("TINYINT", Some(Value::Number(n))) if n.as_i64().is_some_and(|n| i8::try_from(n).is_ok()) => n.clone().into(),
+        ("TINYINT", Some(Value::Number(n))) if n.as_i64().is_some_and(|n| i8::try_from(n).is_ok()) => {
+            n.clone().into()
+        }
         ("VARCHAR(3)", Some(Value::String(s))) if s.len() <= 3 => s.clone().into(),
         ("JSON", Some(value)) => value.clone(),
         _ => Value::Null,

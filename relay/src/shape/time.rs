@@ -26,7 +26,11 @@ impl Civil {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let month = if month_from_march < 10 {
+            month_from_march + 3
+        } else {
+            month_from_march - 9
+        };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         if !(0..=9999).contains(&year) {
             return None;
@@ -148,9 +152,23 @@ mod tests {
 
     #[test]
     fn only_lossless_text_is_a_datetime() {
-        assert_eq!(datetime_of_rfc3339_utc("2024-01-02T03:04:05.120Z").as_deref(), Some("2024-01-02 03:04:05.12"));
-        assert_eq!(datetime_of_rfc3339_utc("2024-01-02T03:04:05Z").as_deref(), Some("2024-01-02 03:04:05"));
-        for wrong in ["2024-01-02T03:04:05+01:00", "2024-01-02 03:04:05Z", "2024-02-30T03:04:05Z", "2024-01-02T03:04:05.1234567Z", "2024-01-02T03:04:60Z", "Z", "2024-01-02T03:04Z"] {
+        assert_eq!(
+            datetime_of_rfc3339_utc("2024-01-02T03:04:05.120Z").as_deref(),
+            Some("2024-01-02 03:04:05.12")
+        );
+        assert_eq!(
+            datetime_of_rfc3339_utc("2024-01-02T03:04:05Z").as_deref(),
+            Some("2024-01-02 03:04:05")
+        );
+        for wrong in [
+            "2024-01-02T03:04:05+01:00",
+            "2024-01-02 03:04:05Z",
+            "2024-02-30T03:04:05Z",
+            "2024-01-02T03:04:05.1234567Z",
+            "2024-01-02T03:04:60Z",
+            "Z",
+            "2024-01-02T03:04Z",
+        ] {
             assert_eq!(datetime_of_rfc3339_utc(wrong), None, "{wrong}");
         }
         assert!(is_date("2024-02-29") && !is_date("2023-02-29") && !is_date("20240229"));

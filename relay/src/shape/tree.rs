@@ -33,7 +33,9 @@ pub(super) struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        Self { nodes: vec![Node::default()] }
+        Self {
+            nodes: vec![Node::default()],
+        }
     }
 }
 
@@ -49,7 +51,11 @@ impl Tree {
     }
 
     fn child(&mut self, at: usize, name: &str) -> usize {
-        if let Some(child) = self.nodes[at].children.iter().find(|c| *c.name == *name.as_bytes()) {
+        if let Some(child) = self.nodes[at]
+            .children
+            .iter()
+            .find(|c| *c.name == *name.as_bytes())
+        {
             return child.node;
         }
         let mut text = self.nodes[at].path.clone();
@@ -74,7 +80,10 @@ impl Tree {
     }
 
     fn push(&mut self, path: String) -> usize {
-        self.nodes.push(Node { path, ..Node::default() });
+        self.nodes.push(Node {
+            path,
+            ..Node::default()
+        });
         self.nodes.len() - 1
     }
 }

@@ -50,7 +50,10 @@ pub enum LabelState {
     /// ABORTED, or never heard of: free for use.
     Free,
     /// The question could not be answered.
-    Unanswered { cause: RetryCause, message: String },
+    Unanswered {
+        cause: RetryCause,
+        message: String,
+    },
 }
 
 pub trait Sink: Send + Sync + 'static {

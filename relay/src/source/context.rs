@@ -1,4 +1,4 @@
-//! What librdkafka calls back for: assignments, commits, statistics. All of it runs in the reader's thread, inside `poll`.
+//! What librdkafka calls back for: assignments, statistics, errors. All of it runs in the reader's thread, inside `poll`.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,11 +28,16 @@ pub(super) struct Context {
     board: Arc<Board>,
     /// Set when the relay cannot go on; the loop ends with it and the process is started anew.
     fatal: Mutex<Option<String>>,
+    committing: Mutex<()>,
 }
 
 impl Context {
     pub(super) fn new(board: Arc<Board>) -> Self {
-        Self { board, fatal: Mutex::new(None) }
+        Self {
+            board,
+            fatal: Mutex::new(None),
+            committing: Mutex::new(()),
+        }
     }
 
     pub(super) fn fatal(&self) -> Option<String> {
@@ -53,7 +58,11 @@ impl Context {
             Err(error) => return self.fail(format!("positions of the assigned partitions: {error}")),
         };
         for lane in &self.board.lanes {
-            let mine: Vec<_> = starts.iter().filter(|(slot, _)| lane.spec.slots.contains(slot)).copied().collect();
+            let mine: Vec<_> = starts
+                .iter()
+                .filter(|(slot, _)| lane.spec.slots.contains(slot))
+                .copied()
+                .collect();
             lane.reset(&mine);
         }
         for (slot, start) in &starts {
@@ -65,7 +74,11 @@ impl Context {
             return self.fail(format!("assign: {error}"));
         }
         // No partition at all: the topics are not there yet, or other members have them.
-        self.board.set_phase(if slots.is_empty() { RelayPhase::Starting } else { RelayPhase::Running });
+        self.board.set_phase(if slots.is_empty() {
+            RelayPhase::Starting
+        } else {
+            RelayPhase::Running
+        });
     }
 
     fn assign(&self, consumer: &BaseConsumer<Self>, starts: &[(Slot, i64)]) -> KafkaResult<()> {
@@ -115,7 +128,12 @@ impl Context {
                         state.partition
                     );
                     let at = committed.unwrap_or(low);
-                    self.block(state.dataset, BlockedCause::PositionLost, &message, Some((*slot, at)));
+                    self.block(
+                        state.dataset,
+                        BlockedCause::PositionLost,
+                        &message,
+                        Some((*slot, at)),
+                    );
                 }
             }
         }
@@ -132,7 +150,10 @@ impl Context {
             .iter()
             .map(|slot| {
                 let partition = self.board.slots[slot.0].partition;
-                match committed.find_partition(self.board.topic(*slot), partition)?.offset() {
+                match committed
+                    .find_partition(self.board.topic(*slot), partition)?
+                    .offset()
+                {
                     Offset::Offset(offset) => Some(offset),
                     _ => None,
                 }
@@ -184,7 +205,7 @@ impl Context {
                     tracing::warn!(table = lane.spec.table, "load abandoned at revocation");
                 }
             }
-            if let Err(error) = commit(&self.board, consumer, CommitMode::Sync) {
+            if let Err(error) = commit(&self.board, consumer) {
                 tracing::warn!(%error, "commit at revocation; the next owner repeats a little");
             }
         }
@@ -203,35 +224,38 @@ impl Context {
     }
 }
 
-/// Commits what is durable in every table, where that moved on. `true`: there was something.
-pub(super) fn commit(board: &Board, consumer: &BaseConsumer<Context>, mode: CommitMode) -> KafkaResult<bool> {
+/// Commits what is durable in every table, where that moved on, and waits for the answer.
+///
+/// Always synchronous: rdkafka 0.39 switches librdkafka to events and then never hears of an asynchronous commit's result.
+pub(super) fn commit(board: &Board, consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
+    // One at a time: of two commits on their way the older could arrive last.
+    let _turn = consumer
+        .context()
+        .committing
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let mut list = TopicPartitionList::new();
+    let mut moved = Vec::new();
     for (index, state) in board.slots.iter().enumerate() {
-        let slot = Slot(index);
-        let Some(offset) = board.committable(slot) else { continue };
+        let Some(offset) = board.committable(Slot(index)) else {
+            continue;
+        };
         if offset != state.committed.load(Ordering::Acquire) {
-            list.add_partition_offset(board.topic(slot), state.partition, Offset::Offset(offset))?;
+            list.add_partition_offset(board.topic(Slot(index)), state.partition, Offset::Offset(offset))?;
+            moved.push((index, offset));
         }
     }
-    if list.count() == 0 {
-        return Ok(false);
+    if moved.is_empty() {
+        return Ok(());
     }
-    consumer.commit(&list, mode)?;
-    if matches!(mode, CommitMode::Sync) {
-        committed(board, &list);
-    }
-    Ok(true)
-}
-
-fn committed(board: &Board, list: &TopicPartitionList) {
-    for element in list.elements() {
-        let slot = board
-            .dataset_of_topic(element.topic())
-            .and_then(|dataset| board.datasets[dataset].slot(element.partition()));
-        if let (Some(slot), Offset::Offset(offset)) = (slot, element.offset()) {
-            board.slots[slot.0].committed.store(offset, Ordering::Release);
+    consumer.commit(&list, CommitMode::Sync)?;
+    for (index, offset) in moved {
+        let state = &board.slots[index];
+        if state.assigned() {
+            state.committed.store(offset, Ordering::Release);
         }
     }
+    Ok(())
 }
 
 impl ClientContext for Context {
@@ -257,20 +281,29 @@ impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
         for dataset in 0..self.board.datasets.len() {
             let dataset = &self.board.datasets[dataset];
-            let Some(topic) = statistics.topics.get(&dataset.config.topic.name) else { continue };
+            let Some(topic) = statistics.topics.get(&dataset.config.topic.name) else {
+                continue;
+            };
             for slot in dataset.slots() {
                 let state = &self.board.slots[slot.0];
-                let Some(partition) = topic.partitions.get(&state.partition) else { continue };
+                let Some(partition) = topic.partitions.get(&state.partition) else {
+                    continue;
+                };
                 let position = state.position.load(Ordering::Acquire);
                 if position == UNASSIGNED {
                     continue;
                 }
                 if partition.ls_offset >= 0 {
-                    state.end.store(partition.ls_offset.max(position), Ordering::Release);
+                    state
+                        .end
+                        .store(partition.ls_offset.max(position), Ordering::Release);
                 }
                 // Nothing was queued when this was written and everything handed out has been dealt with since, for both
                 // happen in this thread: all offsets below eof are past.
-                if partition.fetchq_cnt == 0 && partition.eof_offset > position && partition.app_offset <= position {
+                if partition.fetchq_cnt == 0
+                    && partition.eof_offset > position
+                    && partition.app_offset <= position
+                {
                     state.position.store(partition.eof_offset, Ordering::Release);
                     for route in &dataset.routes {
                         self.board.lanes[route.lane].advance(slot, partition.eof_offset);
@@ -284,23 +317,11 @@ impl ClientContext for Context {
 impl ConsumerContext for Context {
     /// Eager assignment on purpose: with static membership rebalances are rare, and "everything is given back, everything
     /// is decided anew" is one path to get right instead of two.
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        err: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
         match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, list),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoked(consumer),
             other => self.fail(format!("rebalance: {other:?}")),
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        match result {
-            Ok(()) => committed(&self.board, offsets),
-            Err(error) => tracing::warn!(%error, "commit; tried again"),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
@@ -70,7 +70,7 @@ pub fn client_config(kafka: &KafkaConfig) -> ClientConfig {
 
 pub struct Reader {
     board: Arc<Board>,
-    consumer: BaseConsumer<Context>,
+    consumer: Arc<BaseConsumer<Context>>,
     stop: Arc<AtomicBool>,
     /// Bytes all lanes together may hold before everything is paused.
     budget: u64,
@@ -80,31 +80,35 @@ pub struct Reader {
     /// The dataset of the last record: consecutive records nearly always share a topic.
     last: usize,
     paused: Vec<bool>,
-    committed_at: Instant,
 }
 
 impl Reader {
     pub fn new(board: Arc<Board>, stop: Arc<AtomicBool>, budget: u64) -> Result<Self, SourceError> {
         let context = Context::new(Arc::clone(&board));
-        let consumer: BaseConsumer<Context> = client_config(&board.config.kafka).create_with_context(context)?;
-        let topics: Vec<&str> = board.datasets.iter().map(|d| d.config.topic.name.as_str()).collect();
+        let consumer: BaseConsumer<Context> =
+            client_config(&board.config.kafka).create_with_context(context)?;
+        let topics: Vec<&str> = board
+            .datasets
+            .iter()
+            .map(|d| d.config.topic.name.as_str())
+            .collect();
         consumer.subscribe(&topics)?;
         Ok(Self {
             paused: vec![false; board.datasets.len()],
             board,
-            consumer,
+            consumer: Arc::new(consumer),
             stop,
             budget,
             document: Vec::new(),
             key: Vec::new(),
             scratch: Scratch::default(),
             last: 0,
-            committed_at: Instant::now(),
         })
     }
 
     /// Reads until told to stop, then drains.
     pub fn run(mut self) -> Result<(), SourceError> {
+        let committer = self.spawn_committer()?;
         let mut since_chores = 0u32;
         while !self.stop.load(Ordering::Acquire) {
             let idle = match self.consumer.poll(POLL) {
@@ -136,7 +140,30 @@ impl Reader {
                 self.chores()?;
             }
         }
+        committer.thread().unpark();
         self.drain()
+    }
+
+    /// Commits from a thread of its own: a broker that answers late must not keep the reader from polling.
+    fn spawn_committer(&self) -> Result<std::thread::JoinHandle<()>, SourceError> {
+        let (board, stop) = (Arc::clone(&self.board), Arc::clone(&self.stop));
+        let consumer = Arc::downgrade(&self.consumer);
+        let commits = move || {
+            while !stop.load(Ordering::Acquire) {
+                std::thread::park_timeout(COMMIT_EVERY);
+                // The reader ended: it has committed what there was.
+                let Some(consumer) = consumer.upgrade() else {
+                    return;
+                };
+                if let Err(error) = commit(&board, &consumer) {
+                    tracing::warn!(%error, "commit; tried again");
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("committer".into())
+            .spawn(commits)
+            .map_err(|error| SourceError::Fatal(format!("cannot start a thread: {error}")))
     }
 
     /// What lies between two polls, a few dozen times a second.
@@ -154,17 +181,16 @@ impl Reader {
                 self.pause(dataset)?;
             }
         }
-        if self.committed_at.elapsed() >= COMMIT_EVERY {
-            self.committed_at = Instant::now();
-            commit(&self.board, &self.consumer, CommitMode::Async)?;
-        }
         Ok(())
     }
 
     /// A batch is full while another is in flight: wait a little, then pause the topic.
     fn hold_back(&mut self, lane: usize) -> Result<(), SourceError> {
         let lane = Arc::clone(&self.board.lanes[lane]);
-        let hopeless = matches!(lane.state(), LaneState::Retrying { .. } | LaneState::Blocked { .. });
+        let hopeless = matches!(
+            lane.state(),
+            LaneState::Retrying { .. } | LaneState::Blocked { .. }
+        );
         if !hopeless && lane.wait_for_room(ROOM_WAIT) {
             return Ok(());
         }
@@ -187,7 +213,11 @@ impl Reader {
         self.consumer.pause(&list)?;
         self.paused[dataset] = true;
         let topic = self.board.datasets[dataset].config.topic.name.clone();
-        self.board.metrics.pauses.get_or_create(&crate::telemetry::metrics::TopicLabels { topic }).inc();
+        self.board
+            .metrics
+            .pauses
+            .get_or_create(&crate::telemetry::metrics::TopicLabels { topic })
+            .inc();
         Ok(())
     }
 
@@ -209,7 +239,11 @@ impl Reader {
     fn partitions(&self, dataset: usize) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         let dataset = &self.board.datasets[dataset];
-        for slot in dataset.slots().map(|slot| &self.board.slots[slot.0]).filter(|slot| slot.assigned()) {
+        for slot in dataset
+            .slots()
+            .map(|slot| &self.board.slots[slot.0])
+            .filter(|slot| slot.assigned())
+        {
             list.add_partition(&dataset.config.topic.name, slot.partition);
         }
         list
@@ -224,8 +258,15 @@ impl Reader {
                     continue;
                 }
                 let topic = self.board.topic(slot);
-                tracing::info!(topic, partition = state.partition, from, table = lane.spec.table, "reading again");
-                self.consumer.seek(topic, state.partition, Offset::Offset(from), SEEK_TIMEOUT)?;
+                tracing::info!(
+                    topic,
+                    partition = state.partition,
+                    from,
+                    table = lane.spec.table,
+                    "reading again"
+                );
+                self.consumer
+                    .seek(topic, state.partition, Offset::Offset(from), SEEK_TIMEOUT)?;
                 state.position.store(from, Ordering::Release);
             }
         }
@@ -264,10 +305,13 @@ impl Reader {
         }
         for lane in &self.board.lanes {
             if !lane.quiesce(deadline) {
-                tracing::warn!(table = lane.spec.table, "load left in flight; the next start repeats it under its label");
+                tracing::warn!(
+                    table = lane.spec.table,
+                    "load left in flight; the next start repeats it under its label"
+                );
             }
         }
-        let result = commit(&self.board, &self.consumer, CommitMode::Sync);
+        let result = commit(&self.board, &self.consumer);
         for lane in &self.board.lanes {
             lane.stop();
         }
@@ -290,7 +334,11 @@ impl Handler<'_> {
     fn record(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
         let topic = message.topic();
         let board = self.board;
-        if board.datasets.get(*self.last).is_none_or(|d| d.config.topic.name != topic) {
+        if board
+            .datasets
+            .get(*self.last)
+            .is_none_or(|d| d.config.topic.name != topic)
+        {
             match board.dataset_of_topic(topic) {
                 Some(dataset) => *self.last = dataset,
                 None => {
@@ -359,7 +407,9 @@ impl Handler<'_> {
             ver: pack_ver(topic.generation, offset, dataset.config.mapping_generation),
         };
         // A snapshot's clock is the connector's: it says nothing about when the document was written.
-        let source_ms = envelope.source_ts_ms.filter(|_| envelope.op != envelope::Op::Read);
+        let source_ms = envelope
+            .source_ts_ms
+            .filter(|_| envelope.op != envelope::Op::Read);
         let mut full = None;
         for route in &dataset.routes {
             let lane = &board.lanes[route.lane];

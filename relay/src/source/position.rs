@@ -20,11 +20,15 @@ pub(super) enum Start {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Lost {
-    #[error("the group has no offset and the log begins at {low}: whatever stood before may never have been loaded")]
+    #[error(
+        "the group has no offset and the log begins at {low}: whatever stood before may never have been loaded"
+    )]
     NoOffset { low: i64 },
     #[error("the group's offset is {committed}, but the log begins at {low}: {} offsets are gone", low - committed)]
     Expired { committed: i64, low: i64 },
-    #[error("the group's offset is {committed}, but the log ends at {high}: the topic was truncated or re-created")]
+    #[error(
+        "the group's offset is {committed}, but the log ends at {high}: the topic was truncated or re-created"
+    )]
     BeyondEnd { committed: i64, high: i64 },
 }
 
@@ -36,10 +40,14 @@ impl Known {
         match self.committed {
             None if self.low == 0 => Start::At(0),
             None => Start::Lost(Lost::NoOffset { low: self.low }),
-            Some(committed) if committed < self.low => Start::Lost(Lost::Expired { committed, low: self.low }),
-            Some(committed) if committed > self.high => {
-                Start::Lost(Lost::BeyondEnd { committed, high: self.high })
-            }
+            Some(committed) if committed < self.low => Start::Lost(Lost::Expired {
+                committed,
+                low: self.low,
+            }),
+            Some(committed) if committed > self.high => Start::Lost(Lost::BeyondEnd {
+                committed,
+                high: self.high,
+            }),
             Some(committed) => Start::At(committed),
         }
     }
@@ -56,8 +64,14 @@ mod tests {
         assert_eq!(known(None, 0, 50), Start::At(0));
         assert_eq!(known(Some(7), 0, 50), Start::At(7));
         assert_eq!(known(Some(7), 7, 7), Start::At(7));
-        assert!(matches!(known(None, 5, 50), Start::Lost(Lost::NoOffset { low: 5 })));
+        assert!(matches!(
+            known(None, 5, 50),
+            Start::Lost(Lost::NoOffset { low: 5 })
+        ));
         assert!(matches!(known(Some(4), 5, 50), Start::Lost(Lost::Expired { .. })));
-        assert!(matches!(known(Some(51), 5, 50), Start::Lost(Lost::BeyondEnd { .. })));
+        assert!(matches!(
+            known(Some(51), 5, 50),
+            Start::Lost(Lost::BeyondEnd { .. })
+        ));
     }
 }

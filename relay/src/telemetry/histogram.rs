@@ -64,7 +64,12 @@ impl EncodeMetric for Histogram {
         let buckets: Vec<(f64, u64)> = counts
             .iter()
             .enumerate()
-            .map(|(i, count)| (BOUNDS_MS.get(i).map_or(f64::MAX, |ms| *ms as f64 / 1000.0), *count))
+            .map(|(i, count)| {
+                (
+                    BOUNDS_MS.get(i).map_or(f64::INFINITY, |ms| *ms as f64 / 1000.0),
+                    *count,
+                )
+            })
             .collect();
         let sum = self.0.sum_ms.load(Ordering::Relaxed) as f64 / 1000.0;
         encoder.encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)

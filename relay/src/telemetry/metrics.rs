@@ -73,27 +73,83 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("tributary_relay");
         registry.register("records", "Records read from Kafka", self.records.clone());
         registry.register("position", "Next offset to read", self.position.clone());
-        registry.register("committed", "Offset below which every table has everything", self.committed.clone());
+        registry.register(
+            "committed",
+            "Offset below which every table has everything",
+            self.committed.clone(),
+        );
         registry.register("end", "Newest known end of the partition", self.end.clone());
-        registry.register_with_unit("lag", "Age of the oldest change not yet in the table", Unit::Seconds, self.lag.clone());
-        registry.register("lane_blocked", "1 while a table's lane is blocked", self.blocked.clone());
-        registry.register_with_unit("buffered", "Rows waiting or being loaded", Unit::Bytes, self.buffered.clone());
-        registry.register("pauses", "Times a topic was paused because a batch was full", self.pauses.clone());
+        registry.register_with_unit(
+            "lag",
+            "Age of the oldest change not yet in the table",
+            Unit::Seconds,
+            self.lag.clone(),
+        );
+        registry.register(
+            "lane_blocked",
+            "1 while a table's lane is blocked",
+            self.blocked.clone(),
+        );
+        registry.register_with_unit(
+            "buffered",
+            "Rows waiting or being loaded",
+            Unit::Bytes,
+            self.buffered.clone(),
+        );
+        registry.register(
+            "pauses",
+            "Times a topic was paused because a batch was full",
+            self.pauses.clone(),
+        );
         registry.register("rebalances", "Assignments received", self.rebalances.clone());
         registry.register("rows", "Rows made durable", self.rows.clone());
-        registry.register_with_unit("loaded", "Bytes of loads made durable", Unit::Bytes, self.bytes.clone());
+        registry.register_with_unit(
+            "loaded",
+            "Bytes of loads made durable",
+            Unit::Bytes,
+            self.bytes.clone(),
+        );
         registry.register("load_attempts", "Load attempts by outcome", self.attempts.clone());
-        registry.register("overflowed", "Values kept in _extra because they did not fit their column", self.overflowed.clone());
-        registry.register("overflow_truncated", "Rows whose _extra was cut", self.truncated.clone());
-        registry.register("abandoned", "Loads abandoned at a rebalance or shutdown", self.abandoned.clone());
-        registry.register_with_unit("write_to_visible", "Latency of loaded rows by stage", Unit::Seconds, self.latency.clone());
-        registry.register_with_unit("load_duration", "Duration of load attempts", Unit::Seconds, self.load_duration.clone());
+        registry.register(
+            "overflowed",
+            "Values kept in _extra because they did not fit their column",
+            self.overflowed.clone(),
+        );
+        registry.register(
+            "overflow_truncated",
+            "Rows whose _extra was cut",
+            self.truncated.clone(),
+        );
+        registry.register(
+            "abandoned",
+            "Loads abandoned at a rebalance or shutdown",
+            self.abandoned.clone(),
+        );
+        registry.register_with_unit(
+            "write_to_visible",
+            "Latency of loaded rows by stage",
+            Unit::Seconds,
+            self.latency.clone(),
+        );
+        registry.register_with_unit(
+            "load_duration",
+            "Duration of load attempts",
+            Unit::Seconds,
+            self.load_duration.clone(),
+        );
     }
 
     pub fn lane(&self, database: &str, table: &str) -> LaneMetrics {
-        let labels = TableLabels { database: database.to_owned(), table: table.to_owned() };
+        let labels = TableLabels {
+            database: database.to_owned(),
+            table: table.to_owned(),
+        };
         let stage = |stage| {
-            let labels = StageLabels { database: database.to_owned(), table: table.to_owned(), stage };
+            let labels = StageLabels {
+                database: database.to_owned(),
+                table: table.to_owned(),
+                stage,
+            };
             self.latency.get_or_create(&labels).clone()
         };
         LaneMetrics {
@@ -142,7 +198,13 @@ impl LaneMetrics {
             LoadOutcome::Blocked { cause, .. } => word(cause),
         };
         let TableLabels { database, table } = self.labels.clone();
-        self.attempts.get_or_create(&OutcomeLabels { database, table, outcome }).inc();
+        self.attempts
+            .get_or_create(&OutcomeLabels {
+                database,
+                table,
+                outcome,
+            })
+            .inc();
     }
 
     /// A batch became durable.
@@ -160,9 +222,12 @@ impl LaneMetrics {
                 total.observe(ended - source_ms);
             }
         }
-        for (histogram, tally) in
-            [(&self.source, source), (&self.relay, relay), (&self.sink, sink), (&self.total, total)]
-        {
+        for (histogram, tally) in [
+            (&self.source, source),
+            (&self.relay, relay),
+            (&self.sink, sink),
+            (&self.total, total),
+        ] {
             histogram.add(&tally);
         }
     }

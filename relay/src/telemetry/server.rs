@@ -26,9 +26,15 @@ pub async fn serve(listener: TcpListener, board: Arc<Board>) -> std::io::Result<
     let app = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/status", get(|State(app): State<App>| async move { Json(status::status(&app.board)) }))
+        .route(
+            "/status",
+            get(|State(app): State<App>| async move { Json(status::status(&app.board)) }),
+        )
         .route("/metrics", get(metrics))
-        .with_state(App { board, registry: Arc::new(registry) });
+        .with_state(App {
+            board,
+            registry: Arc::new(registry),
+        });
     axum::serve(listener, app).await
 }
 
@@ -36,7 +42,11 @@ async fn livez(State(app): State<App>) -> Response {
     if status::alive(&app.board) {
         "ok\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the reader's loop stands still\n").into_response()
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the reader's loop stands still\n",
+        )
+            .into_response()
     }
 }
 

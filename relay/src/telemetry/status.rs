@@ -82,10 +82,19 @@ pub fn lag_ms(board: &Board, lane: &Lane) -> Option<u64> {
     if let Some(oldest) = oldest {
         return Some(age(oldest));
     }
-    let slots: Vec<_> = lane.spec.slots.iter().map(|s| &board.slots[s.0]).filter(|s| s.assigned()).collect();
+    let slots: Vec<_> = lane
+        .spec
+        .slots
+        .iter()
+        .map(|s| &board.slots[s.0])
+        .filter(|s| s.assigned())
+        .collect();
     // Behind the end with nothing in hand: no younger than the newest event read, which is the best that is known.
     let behind = slots.iter().filter(|slot| !slot.at_end());
-    let newest_read = behind.clone().map(|slot| slot.newest_source_ms.load(Ordering::Acquire)).min();
+    let newest_read = behind
+        .clone()
+        .map(|slot| slot.newest_source_ms.load(Ordering::Acquire))
+        .min();
     let blocked = matches!(lane.state(), LaneState::Blocked { .. });
     match newest_read {
         Some(0) => return None,
@@ -114,7 +123,12 @@ pub fn not_ready(board: &Board) -> Vec<String> {
         let table = format!("{}.{}", lane.spec.database, lane.spec.table);
         match lane.state() {
             LaneState::Blocked { cause, message, .. } => why.push(format!("{table}: {cause:?}: {message}")),
-            LaneState::Retrying { cause, message, since_ms, .. } if now_ms() - since_ms.min(now_ms()) > STALLED_MS => {
+            LaneState::Retrying {
+                cause,
+                message,
+                since_ms,
+                ..
+            } if now_ms() - since_ms.min(now_ms()) > STALLED_MS => {
                 why.push(format!("{table}: stalled: {cause:?}: {message}"));
             }
             LaneState::Idle | LaneState::Loading { .. } | LaneState::Retrying { .. } => {}
@@ -133,21 +147,41 @@ pub fn refresh_gauges(board: &Board) {
     use crate::telemetry::metrics::{PartitionLabels, TableLabels};
     let metrics = &board.metrics;
     for dataset in &board.datasets {
-        for slot in dataset.slots().map(|slot| &board.slots[slot.0]).filter(|slot| slot.assigned()) {
-            let labels = PartitionLabels { topic: dataset.config.topic.name.clone(), partition: slot.partition };
-            metrics.position.get_or_create(&labels).set(slot.position.load(Ordering::Acquire));
-            metrics.committed.get_or_create(&labels).set(slot.committed.load(Ordering::Acquire));
-            metrics.end.get_or_create(&labels).set(slot.end.load(Ordering::Acquire));
+        for slot in dataset
+            .slots()
+            .map(|slot| &board.slots[slot.0])
+            .filter(|slot| slot.assigned())
+        {
+            let labels = PartitionLabels {
+                topic: dataset.config.topic.name.clone(),
+                partition: slot.partition,
+            };
+            metrics
+                .position
+                .get_or_create(&labels)
+                .set(slot.position.load(Ordering::Acquire));
+            metrics
+                .committed
+                .get_or_create(&labels)
+                .set(slot.committed.load(Ordering::Acquire));
+            metrics
+                .end
+                .get_or_create(&labels)
+                .set(slot.end.load(Ordering::Acquire));
         }
     }
     for lane in &board.lanes {
-        let labels =
-            TableLabels { database: lane.spec.database.clone(), table: lane.spec.table.clone() };
+        let labels = TableLabels {
+            database: lane.spec.database.clone(),
+            table: lane.spec.table.clone(),
+        };
         let blocked = matches!(lane.state(), LaneState::Blocked { .. });
         metrics.blocked.get_or_create(&labels).set(i64::from(blocked));
         if let Some(ms) = lag_ms(board, lane) {
             metrics.lag.get_or_create(&labels).set(ms as f64 / 1000.0);
         }
     }
-    metrics.buffered.set(board.buffered.load(Ordering::Relaxed) as i64);
+    metrics
+        .buffered
+        .set(board.buffered.load(Ordering::Relaxed) as i64);
 }

@@ -60,28 +60,46 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let frontend = runtime.block_on(async {
             let fe = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let be = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let app = App { seen: Arc::clone(&seen), backend: be.local_addr().unwrap() };
+            let app = App {
+                seen: Arc::clone(&seen),
+                backend: be.local_addr().unwrap(),
+            };
             let address = fe.local_addr().unwrap();
             let fe_routes = Router::new()
                 .route("/api/{db}/{table}/_stream_load", put(frontend))
                 .route("/api/{db}/get_load_state", get(load_state))
                 .with_state(app.clone());
-            let be_routes =
-                Router::new().route("/api/{db}/{table}/_stream_load", put(backend)).with_state(app);
+            let be_routes = Router::new()
+                .route("/api/{db}/{table}/_stream_load", put(backend))
+                .with_state(app);
             tokio::spawn(async move { axum::serve(fe, fe_routes).await });
             tokio::spawn(async move { axum::serve(be, be_routes).await });
             format!("http://{address}")
         });
-        Self { seen, frontend, runtime }
+        Self {
+            seen,
+            frontend,
+            runtime,
+        }
     }
 
     pub fn script(&self, table: &str, acts: impl IntoIterator<Item = Act>) {
-        self.seen.lock().unwrap().script.entry(table.into()).or_default().extend(acts);
+        self.seen
+            .lock()
+            .unwrap()
+            .script
+            .entry(table.into())
+            .or_default()
+            .extend(acts);
     }
 
     pub fn see<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
@@ -89,7 +107,11 @@ impl Endpoint {
     }
 
     pub fn rows(&self, table: &str) -> Vec<Value> {
-        self.see(|seen| seen.rows.get(table).map_or_else(Vec::new, |rows| rows.values().cloned().collect()))
+        self.see(|seen| {
+            seen.rows
+                .get(table)
+                .map_or_else(Vec::new, |rows| rows.values().cloned().collect())
+        })
     }
 }
 
@@ -130,7 +152,11 @@ async fn frontend(
 async fn load_state(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Response {
     let mut seen = app.seen.lock().unwrap();
     seen.state_questions += 1;
-    let state = if seen.committed.contains_key(&query["label"]) { "VISIBLE" } else { "UNKNOWN" };
+    let state = if seen.committed.contains_key(&query["label"]) {
+        "VISIBLE"
+    } else {
+        "UNKNOWN"
+    };
     json!({"state": state, "reason": "", "status": "OK", "code": "0", "msg": "Success", "message": "OK"})
         .to_string()
         .into_response()
@@ -147,7 +173,8 @@ async fn backend(
     assert_eq!(headers["timezone"], "UTC");
     app.seen.lock().unwrap().headers.push(headers);
     let act = next(&app.seen, &table, false);
-    let fail = |message: &str| json!({"TxnId": 1, "Label": label, "Status": "Fail", "Message": message}).to_string();
+    let fail =
+        |message: &str| json!({"TxnId": 1, "Label": label, "Status": "Fail", "Message": message}).to_string();
     if let Act::FailBeforeBody(message) = act {
         return (StatusCode::OK, [(header::CONNECTION, "close")], fail(message)).into_response();
     }
@@ -166,7 +193,10 @@ async fn backend(
     let rows: Vec<Value> = serde_json::from_slice(&body).expect("a JSON array");
     let count = rows.len();
     for row in rows {
-        let key = row["order_id"].as_str().expect("the full key in every row").to_owned();
+        let key = row["order_id"]
+            .as_str()
+            .expect("the full key in every row")
+            .to_owned();
         let table = seen.rows.entry(table.clone()).or_default();
         if row["__op"] == 1 {
             table.remove(&key);

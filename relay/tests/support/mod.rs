@@ -1,4 +1,4 @@
-//! What the integration tests share: librdkafka's mock cluster, a Stream Load endpoint that misbehaves on demand, and the
+//! What the integration tests share: a real broker, a Stream Load endpoint that misbehaves on demand, and the
 //! relay as the process it is.
 //!
 //! The endpoint is a protocol test tool, not a database: it answers as the reference says and keeps rows by key, so that
@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its own part.
 
+pub mod broker;
 pub mod endpoint;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,42 +16,75 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::mocking::MockCluster;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use tributary_crds::relay::{
     BatchConfig, ColumnConfig, ColumnSource, DATASETS_DIR, DatasetConfig, FORMAT_VERSION, KafkaConfig,
-    OnError, PipelineIdentity, RELAY_FILE, RelayConfig, RelayStatus, StarRocksConfig, TableConfig, TopicConfig,
+    OnError, PipelineIdentity, RELAY_FILE, RelayConfig, RelayStatus, StarRocksConfig, TableConfig,
+    TopicConfig,
 };
 
 pub const HEARTBEAT_TOPIC: &str = "__debezium-heartbeat.acme";
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// One test's share of a real broker: topics and a group of its own.
 pub struct Kafka {
-    pub cluster: MockCluster<'static, DefaultProducerContext>,
+    pub bootstrap: String,
+    /// Distinguishes this test's topics and group.
+    pub run: String,
     pub producer: ThreadedProducer<DefaultProducerContext>,
 }
 
 impl Kafka {
     pub fn start(topics: &[(&str, i32)]) -> Self {
-        let cluster = MockCluster::new(1).expect("mock cluster");
-        for (topic, partitions) in topics {
-            cluster.create_topic(topic, *partitions, 1).expect("topic");
-        }
-        cluster.create_topic(HEARTBEAT_TOPIC, 1, 1).expect("topic");
-        let producer = ClientConfig::new()
-            .set("bootstrap.servers", cluster.bootstrap_servers())
-            .create()
-            .expect("producer");
-        Self { cluster, producer }
+        let bootstrap = broker::bootstrap();
+        let run = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &bootstrap);
+        let kafka = Self {
+            bootstrap,
+            run,
+            producer: config.create().expect("producer"),
+        };
+        let admin: AdminClient<_> = config.create().expect("admin client");
+        let names: Vec<(String, i32)> = topics
+            .iter()
+            .copied()
+            .chain([(HEARTBEAT_TOPIC, 1)])
+            .map(|(t, p)| (kafka.topic(t), p))
+            .collect();
+        let new: Vec<_> = names
+            .iter()
+            .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(1)))
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let made = runtime
+            .block_on(admin.create_topics(&new, &AdminOptions::new()))
+            .expect("create topics");
+        made.into_iter()
+            .for_each(|topic| drop(topic.expect("create topic")));
+        kafka
+    }
+
+    /// The name on the broker of a test's topic.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{name}.{}", self.run)
     }
 
     pub fn send(&self, topic: &str, partition: i32, key: &str, value: Option<&str>) {
-        let record = BaseRecord::to(topic).partition(partition).key(key);
+        let topic = self.topic(topic);
+        let record = BaseRecord::to(&topic).partition(partition).key(key);
         let record = match value {
             Some(value) => record.payload(value),
             None => record,
         };
-        self.producer.send(record).map_err(|(error, _)| error).expect("send");
+        self.producer
+            .send(record)
+            .map_err(|(error, _)| error)
+            .expect("send");
     }
 
     pub fn flush(&self) {
@@ -59,7 +93,12 @@ impl Kafka {
 
     pub fn heartbeat(&self) {
         let now = tributary_relay::lane::now_ms();
-        self.send(HEARTBEAT_TOPIC, 0, r#"{"serverName":"acme"}"#, Some(&format!(r#"{{"ts_ms":{now}}}"#)));
+        self.send(
+            HEARTBEAT_TOPIC,
+            0,
+            r#"{"serverName":"acme"}"#,
+            Some(&format!(r#"{{"ts_ms":{now}}}"#)),
+        );
         self.flush();
     }
 }
@@ -115,7 +154,11 @@ pub fn dataset(topic: &str, partitions: i32, tables: Vec<TableConfig>) -> Datase
         digest: String::new(),
         name: topic.rsplit('.').next().unwrap().into(),
         tenant: "acme".into(),
-        topic: TopicConfig { name: topic.into(), partitions, generation: 1 },
+        topic: TopicConfig {
+            name: topic.into(),
+            partitions,
+            generation: 1,
+        },
         mapping_generation: 1,
         tables,
     }
@@ -130,7 +173,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub fn configure(kafka: &str, endpoints: &[String], datasets: &[DatasetConfig]) -> Self {
+    pub fn configure(kafka: &Kafka, endpoints: &[String], datasets: &[DatasetConfig]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let relay = RelayConfig {
             format_version: FORMAT_VERSION,
@@ -141,14 +184,20 @@ impl Relay {
                 tenant: "acme".into(),
             },
             kafka: KafkaConfig {
-                bootstrap_servers: vec![kafka.into()],
-                group_id: "tributary.shop.acme".into(),
+                bootstrap_servers: vec![kafka.bootstrap.clone()],
+                group_id: format!("tributary.shop.acme.{}", kafka.run),
                 group_instance_id: "relay-0".into(),
-                heartbeat_topic: HEARTBEAT_TOPIC.into(),
+                heartbeat_topic: kafka.topic(HEARTBEAT_TOPIC),
                 heartbeat_interval_ms: 5_000,
             },
-            starrocks: StarRocksConfig { http_endpoints: endpoints.to_vec() },
-            batch: BatchConfig { linger_ms: 50, max_bytes: 256 * 1024, max_rows: 500 },
+            starrocks: StarRocksConfig {
+                http_endpoints: endpoints.to_vec(),
+            },
+            batch: BatchConfig {
+                linger_ms: 50,
+                max_bytes: 256 * 1024,
+                max_rows: 500,
+            },
         };
         std::fs::create_dir(dir.path().join(DATASETS_DIR)).unwrap();
         std::fs::create_dir(dir.path().join("credentials")).unwrap();
@@ -156,10 +205,20 @@ impl Relay {
         std::fs::write(dir.path().join("credentials/password"), "secret").unwrap();
         std::fs::write(dir.path().join(RELAY_FILE), serde_json::to_vec(&relay).unwrap()).unwrap();
         for dataset in datasets {
-            let path = dir.path().join(DATASETS_DIR).join(format!("{}.json", dataset.name));
-            std::fs::write(path, serde_json::to_vec(dataset).unwrap()).unwrap();
+            let mut dataset = dataset.clone();
+            dataset.topic.name = kafka.topic(&dataset.topic.name);
+            let dataset = dataset.sealed();
+            let path = dir
+                .path()
+                .join(DATASETS_DIR)
+                .join(format!("{}.json", dataset.name));
+            std::fs::write(path, serde_json::to_vec(&dataset).unwrap()).unwrap();
         }
-        Self { dir, child: None, address: None }
+        Self {
+            dir,
+            child: None,
+            address: None,
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -178,14 +237,20 @@ impl Relay {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = Vec::new();
         let address = loop {
-            let Some(Ok(line)) = lines.next() else { panic!("the relay ended: {seen:#?}") };
+            let Some(Ok(line)) = lines.next() else {
+                panic!("the relay ended: {seen:#?}")
+            };
             if let Some((_, rest)) = line.split_once("address=") {
                 break rest.split_whitespace().next().unwrap().parse().expect("address");
             }
             seen.push(line);
         };
         // Logs go on to the test's own output, which cargo captures.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("relay: {line}")));
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| eprintln!("relay: {line}"))
+        });
         self.child = Some(child);
         self.address = Some(address);
     }
@@ -200,7 +265,10 @@ impl Relay {
     /// SIGTERM, and the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         let mut child = self.child.take().unwrap();
-        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
         child.wait().unwrap().code()
     }
@@ -208,7 +276,11 @@ impl Relay {
     pub fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address.unwrap()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).unwrap();
         let status = reply.split_whitespace().nth(1).unwrap().parse().unwrap();

@@ -40,9 +40,17 @@ pub(super) enum NoReply {
     #[error("cannot connect to {host}: {why}")]
     Connect { host: String, why: String },
     #[error("{host}: {why}")]
-    Broken { host: String, why: String, body_sent: bool },
+    Broken {
+        host: String,
+        why: String,
+        body_sent: bool,
+    },
     #[error("{host} did not answer within {after:?}")]
-    Timeout { host: String, after: Duration, body_sent: bool },
+    Timeout {
+        host: String,
+        after: Duration,
+        body_sent: bool,
+    },
 }
 
 pub(super) struct Call<'a> {
@@ -56,12 +64,23 @@ pub(super) struct Call<'a> {
 
 pub(super) async fn call(call: Call<'_>) -> Result<Reply, NoReply> {
     let host = call.uri.authority().map_or_else(String::new, ToString::to_string);
-    let connect_failed = |why: String| NoReply::Connect { host: host.clone(), why };
-    let address = format!("{}:{}", call.uri.host().unwrap_or_default(), call.uri.port_u16().unwrap_or(80));
+    let connect_failed = |why: String| NoReply::Connect {
+        host: host.clone(),
+        why,
+    };
+    let address = format!(
+        "{}:{}",
+        call.uri.host().unwrap_or_default(),
+        call.uri.port_u16().unwrap_or(80)
+    );
     let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(connect_failed(error.to_string())),
-        Err(_) => return Err(connect_failed(format!("no connection within {CONNECT_TIMEOUT:?}"))),
+        Err(_) => {
+            return Err(connect_failed(format!(
+                "no connection within {CONNECT_TIMEOUT:?}"
+            )));
+        }
     };
     // A request is headers, a wait, then one large body: Nagle's algorithm would only delay the first.
     let _ = stream.set_nodelay(true);
@@ -69,9 +88,11 @@ pub(super) async fn call(call: Call<'_>) -> Result<Reply, NoReply> {
     let exchange = exchange(stream, &call, &host, &body_sent);
     match timeout(call.timeout, exchange).await {
         Ok(Ok(reply)) => Ok(reply),
-        Ok(Err(why)) => {
-            Err(NoReply::Broken { host, why, body_sent: body_sent.load(Ordering::Acquire) })
-        }
+        Ok(Err(why)) => Err(NoReply::Broken {
+            host,
+            why,
+            body_sent: body_sent.load(Ordering::Acquire),
+        }),
         Err(_) => Err(NoReply::Timeout {
             host,
             after: call.timeout,
@@ -92,9 +113,15 @@ async fn exchange(
     let request = request(call, host, body_sent)?;
     // Driven beside the request and dropped with it: no task outlives the exchange.
     let reply = async {
-        let response = sender.send_request(request).await.map_err(|error| describe(&error))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| describe(&error))?;
         let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_REPLY).collect().await.map_err(|e| e.to_string())?;
+        let body = Limited::new(body, MAX_REPLY)
+            .collect()
+            .await
+            .map_err(|e| e.to_string())?;
         Ok(Reply {
             status: head.status,
             location: head
@@ -120,7 +147,10 @@ async fn exchange(
 
 fn request(call: &Call<'_>, host: &str, body_sent: &Arc<AtomicBool>) -> Result<Request<Gated>, String> {
     let target = call.uri.path_and_query().map_or("/", |p| p.as_str());
-    let mut builder = Request::builder().method(&call.method).uri(target).header(header::HOST, host);
+    let mut builder = Request::builder()
+        .method(&call.method)
+        .uri(target)
+        .header(header::HOST, host);
     for (name, value) in call.headers {
         builder = builder.header(*name, value);
     }

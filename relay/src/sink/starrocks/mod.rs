@@ -34,7 +34,10 @@ impl Credentials {
     async fn header(&self) -> Result<String, String> {
         let (username, password) = match self {
             Self::Fixed { username, password } => (username.clone(), password.clone()),
-            Self::Files(dir) => (read(dir.join("username")).await?, read(dir.join("password")).await?),
+            Self::Files(dir) => (
+                read(dir.join("username")).await?,
+                read(dir.join("password")).await?,
+            ),
         };
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
         Ok(format!("Basic {pair}"))
@@ -72,11 +75,20 @@ impl StarRocks {
         if frontends.is_empty() {
             return Err(EndpointError("(none)".into()));
         }
-        Ok(Self { frontends, credentials, preferred: AtomicUsize::new(0) })
+        Ok(Self {
+            frontends,
+            credentials,
+            preferred: AtomicUsize::new(0),
+        })
     }
 
     /// Asks frontends in turn, the one that answered last first. Only "no answer" moves on to the next.
-    async fn frontend(&self, method: &Method, path: &str, headers: &[(&'static str, String)]) -> Result<Reply, NoReply> {
+    async fn frontend(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Reply, NoReply> {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failure = None;
         for i in 0..self.frontends.len() {
@@ -84,9 +96,22 @@ impl StarRocks {
             let uri = at(&self.frontends[index], path);
             let reply = match uri {
                 Ok(uri) => {
-                    call(Call { method: method.clone(), uri: &uri, headers, body: None, timeout: FE_TIMEOUT }).await
+                    call(Call {
+                        method: method.clone(),
+                        uri: &uri,
+                        headers,
+                        body: None,
+                        timeout: FE_TIMEOUT,
+                    })
+                    .await
                 }
-                Err(why) => return Err(NoReply::Broken { host: path.to_owned(), why, body_sent: false }),
+                Err(why) => {
+                    return Err(NoReply::Broken {
+                        host: path.to_owned(),
+                        why,
+                        body_sent: false,
+                    });
+                }
             };
             match reply {
                 Ok(reply) => {
@@ -96,15 +121,24 @@ impl StarRocks {
                 Err(error) => failure = Some(error),
             }
         }
-        Err(failure.unwrap_or(NoReply::Connect { host: "(none)".into(), why: "no frontends".into() }))
+        Err(failure.unwrap_or(NoReply::Connect {
+            host: "(none)".into(),
+            why: "no frontends".into(),
+        }))
     }
 
     /// A small question, redirects followed without a body.
     async fn ask(&self, method: Method, path: &str) -> Result<Reply, (RetryCause, String)> {
-        let authorization =
-            self.credentials.header().await.map_err(|why| (RetryCause::Unreachable, why))?;
+        let authorization = self
+            .credentials
+            .header()
+            .await
+            .map_err(|why| (RetryCause::Unreachable, why))?;
         let headers = [("Authorization", authorization)];
-        let mut reply = self.frontend(&method, path, &headers).await.map_err(|e| no_reply(&e))?;
+        let mut reply = self
+            .frontend(&method, path, &headers)
+            .await
+            .map_err(|e| no_reply(&e))?;
         for _ in 0..MAX_HOPS {
             let Some(target) = redirect(&reply).map_err(|why| (RetryCause::ServerError, why))? else {
                 return Ok(reply);
@@ -126,7 +160,10 @@ impl StarRocks {
         let authorization = match self.credentials.header().await {
             Ok(header) => header,
             Err(message) => {
-                return LoadOutcome::Blocked { cause: BlockedCause::AuthenticationFailed, message };
+                return LoadOutcome::Blocked {
+                    cause: BlockedCause::AuthenticationFailed,
+                    message,
+                };
             }
         };
         let headers = load_headers(request, authorization);
@@ -140,7 +177,11 @@ impl StarRocks {
                 Ok(Some(target)) => target,
                 Ok(None) => break,
                 Err(message) => {
-                    return LoadOutcome::Retry { cause: RetryCause::ServerError, message, ambiguous: false };
+                    return LoadOutcome::Retry {
+                        cause: RetryCause::ServerError,
+                        message,
+                        ambiguous: false,
+                    };
                 }
             };
             // Authorization goes along: the host was named by a frontend the operator configured, or by one it named.
@@ -164,9 +205,18 @@ impl StarRocks {
         let (outcome, error_url) =
             response::load_outcome(reply.status.as_u16(), &reply.body, reply.body_sent, request.rows);
         match (outcome, error_url) {
-            (LoadOutcome::Blocked { cause: BlockedCause::LoadsRejected, message }, Some(url)) => {
+            (
+                LoadOutcome::Blocked {
+                    cause: BlockedCause::LoadsRejected,
+                    message,
+                },
+                Some(url),
+            ) => {
                 let rows = rejected_rows(&url).await;
-                LoadOutcome::Blocked { cause: BlockedCause::LoadsRejected, message: format!("{message}; {rows}") }
+                LoadOutcome::Blocked {
+                    cause: BlockedCause::LoadsRejected,
+                    message: format!("{message}; {rows}"),
+                }
             }
             (outcome, _) => outcome,
         }
@@ -179,7 +229,13 @@ impl Sink for StarRocks {
     }
 
     async fn label_state(&self, database: &str, label: &str) -> LabelState {
-        match self.ask(Method::GET, &format!("/api/{database}/get_load_state?label={label}")).await {
+        match self
+            .ask(
+                Method::GET,
+                &format!("/api/{database}/get_load_state?label={label}"),
+            )
+            .await
+        {
             Ok(reply) => response::label_state(reply.status.as_u16(), &reply.body),
             Err((cause, message)) => LabelState::Unanswered { cause, message },
         }
@@ -214,7 +270,9 @@ fn load_headers(request: &LoadRequest, authorization: String) -> Vec<(&'static s
 
 fn at(base: &Uri, path: &str) -> Result<Uri, String> {
     let authority = base.authority().map_or("", |a| a.as_str());
-    format!("http://{authority}{path}").parse().map_err(|error| format!("{authority}{path}: {error}"))
+    format!("http://{authority}{path}")
+        .parse()
+        .map_err(|error| format!("{authority}{path}: {error}"))
 }
 
 /// Where a reply points to; `None`: it is final.
@@ -243,15 +301,27 @@ fn failed(error: &NoReply) -> LoadOutcome {
         NoReply::Connect { .. } => false,
         NoReply::Broken { body_sent, .. } | NoReply::Timeout { body_sent, .. } => *body_sent,
     };
-    LoadOutcome::Retry { cause, message, ambiguous }
+    LoadOutcome::Retry {
+        cause,
+        message,
+        ambiguous,
+    }
 }
 
 /// First lines of the list of rejected rows. Without credentials: the URL came from a reply's body, not from a frontend's
 /// redirect.
 async fn rejected_rows(url: &str) -> String {
-    let Ok(uri) = url.parse::<Uri>() else { return format!("rejected rows: {url}") };
-    let reply =
-        call(Call { method: Method::GET, uri: &uri, headers: &[], body: None, timeout: FE_TIMEOUT }).await;
+    let Ok(uri) = url.parse::<Uri>() else {
+        return format!("rejected rows: {url}");
+    };
+    let reply = call(Call {
+        method: Method::GET,
+        uri: &uri,
+        headers: &[],
+        body: None,
+        timeout: FE_TIMEOUT,
+    })
+    .await;
     match reply {
         Ok(reply) => format!("rejected rows: {}", response::excerpt(&reply.body)),
         Err(error) => format!("rejected rows at {url}: {error}"),

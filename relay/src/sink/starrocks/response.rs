@@ -16,11 +16,26 @@ pub(super) enum Class {
 const MESSAGES: &[(&str, Class)] = &[
     // Pressure: passes by itself.
     ("too many versions", Class::Retry(RetryCause::TooManyVersions)),
-    ("too many tablet versions", Class::Retry(RetryCause::TooManyVersions)),
-    ("close index channel failed", Class::Retry(RetryCause::TooManyVersions)),
-    ("current running txns on db", Class::Retry(RetryCause::TooManyTransactions)),
-    ("exceed http cuncurrent limit", Class::Retry(RetryCause::TooManyTransactions)), // sic
-    ("exceed http concurrent limit", Class::Retry(RetryCause::TooManyTransactions)),
+    (
+        "too many tablet versions",
+        Class::Retry(RetryCause::TooManyVersions),
+    ),
+    (
+        "close index channel failed",
+        Class::Retry(RetryCause::TooManyVersions),
+    ),
+    (
+        "current running txns on db",
+        Class::Retry(RetryCause::TooManyTransactions),
+    ),
+    (
+        "exceed http cuncurrent limit",
+        Class::Retry(RetryCause::TooManyTransactions),
+    ), // sic
+    (
+        "exceed http concurrent limit",
+        Class::Retry(RetryCause::TooManyTransactions),
+    ),
     ("no backend alive", Class::Retry(RetryCause::NoBackendAlive)),
     ("no alive backend", Class::Retry(RetryCause::NoBackendAlive)),
     ("service is shutting down", Class::Retry(RetryCause::ShuttingDown)),
@@ -30,9 +45,18 @@ const MESSAGES: &[(&str, Class)] = &[
     ("timeout", Class::Retry(RetryCause::Timeout)),
     ("timed out", Class::Retry(RetryCause::Timeout)),
     // Credentials and grants.
-    ("access denied", Class::Blocked(BlockedCause::AuthenticationFailed)),
-    ("need auth information", Class::Blocked(BlockedCause::AuthenticationFailed)),
-    ("no valid basic authorization", Class::Blocked(BlockedCause::AuthenticationFailed)),
+    (
+        "access denied",
+        Class::Blocked(BlockedCause::AuthenticationFailed),
+    ),
+    (
+        "need auth information",
+        Class::Blocked(BlockedCause::AuthenticationFailed),
+    ),
+    (
+        "no valid basic authorization",
+        Class::Blocked(BlockedCause::AuthenticationFailed),
+    ),
     // The table is not what the mapping was made for.
     ("unknown table", Class::Blocked(BlockedCause::UnknownTable)),
     ("unknown database", Class::Blocked(BlockedCause::UnknownTable)),
@@ -41,19 +65,43 @@ const MESSAGES: &[(&str, Class)] = &[
     ("no table selected", Class::Blocked(BlockedCause::UnknownTable)),
     ("does not exist", Class::Blocked(BlockedCause::UnknownTable)),
     ("unknown column", Class::Blocked(BlockedCause::UnknownColumn)),
-    ("column has no default value", Class::Blocked(BlockedCause::UnknownColumn)),
-    ("mapping column is not in table", Class::Blocked(BlockedCause::UnknownColumn)),
+    (
+        "column has no default value",
+        Class::Blocked(BlockedCause::UnknownColumn),
+    ),
+    (
+        "mapping column is not in table",
+        Class::Blocked(BlockedCause::UnknownColumn),
+    ),
     // Rows that will never be accepted as they are.
-    ("too many filtered rows", Class::Blocked(BlockedCause::LoadsRejected)),
-    ("primary key size exceed", Class::Blocked(BlockedCause::LoadsRejected)),
+    (
+        "too many filtered rows",
+        Class::Blocked(BlockedCause::LoadsRejected),
+    ),
+    (
+        "primary key size exceed",
+        Class::Blocked(BlockedCause::LoadsRejected),
+    ),
     ("exceed the max size", Class::Blocked(BlockedCause::LoadsRejected)),
     ("body size", Class::Blocked(BlockedCause::LoadsRejected)),
     ("parse json", Class::Blocked(BlockedCause::LoadsRejected)),
     ("invalid json", Class::Blocked(BlockedCause::LoadsRejected)),
-    ("only support primary key", Class::Blocked(BlockedCause::LoadsRejected)),
-    ("only primary key table", Class::Blocked(BlockedCause::LoadsRejected)),
-    ("delete with condition column", Class::Blocked(BlockedCause::LoadsRejected)),
-    ("invalid timeout format", Class::Blocked(BlockedCause::LoadsRejected)),
+    (
+        "only support primary key",
+        Class::Blocked(BlockedCause::LoadsRejected),
+    ),
+    (
+        "only primary key table",
+        Class::Blocked(BlockedCause::LoadsRejected),
+    ),
+    (
+        "delete with condition column",
+        Class::Blocked(BlockedCause::LoadsRejected),
+    ),
+    (
+        "invalid timeout format",
+        Class::Blocked(BlockedCause::LoadsRejected),
+    ),
     ("invalid strict mode", Class::Blocked(BlockedCause::LoadsRejected)),
     ("unknown data format", Class::Blocked(BlockedCause::LoadsRejected)),
 ];
@@ -90,14 +138,25 @@ struct Answer {
 }
 
 /// The meaning of a load's final answer, and where its rejected rows are listed.
-pub(super) fn load_outcome(status: u16, body: &[u8], body_sent: bool, rows: u64) -> (LoadOutcome, Option<String>) {
+pub(super) fn load_outcome(
+    status: u16,
+    body: &[u8],
+    body_sent: bool,
+    rows: u64,
+) -> (LoadOutcome, Option<String>) {
     let excerpt = excerpt(body);
     let answer: Option<Answer> = serde_json::from_slice(body).ok();
     match (status, answer) {
         (401 | 403, answer) => {
             let message = answer.map_or(excerpt, |a| a.message);
             let cause = BlockedCause::AuthenticationFailed;
-            (LoadOutcome::Blocked { cause, message: format!("HTTP {status}: {message}") }, None)
+            (
+                LoadOutcome::Blocked {
+                    cause,
+                    message: format!("HTTP {status}: {message}"),
+                },
+                None,
+            )
         }
         (200, Some(answer)) => {
             let outcome = verdict(&answer, body_sent, rows);
@@ -128,7 +187,10 @@ fn verdict(answer: &Answer, body_sent: bool, rows: u64) -> LoadOutcome {
             },
         },
         status => match classify(&answer.message) {
-            Class::Blocked(cause) => LoadOutcome::Blocked { cause, message: answer.message.clone() },
+            Class::Blocked(cause) => LoadOutcome::Blocked {
+                cause,
+                message: answer.message.clone(),
+            },
             Class::Retry(cause) => LoadOutcome::Retry {
                 cause,
                 message: format!("{status}: {}", answer.message),
