@@ -1,6 +1,9 @@
 //! The API server's rules and the rules beyond CEL, without a cluster: what `kubectl apply` and the operator would say.
 
-use kube::core::cel::{ValidationErrors, Validator};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use kube::core::cel::{CompiledSchema, ValidationErrors, Validator, compile_schema};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -9,16 +12,28 @@ use crate::mapping::{FieldError, TableOrigin, compile_dataset, compile_table};
 use crate::relay::TopicConfig;
 use crate::{DataPlatform, StarRocksTable, TenantPipeline, crd};
 
+/// By kind, as installed; compiled once, because parsing a rule costs far more than evaluating it.
+static SCHEMAS: LazyLock<BTreeMap<String, CompiledSchema>> = LazyLock::new(|| {
+    crd::all()
+        .iter()
+        .map(|definition| {
+            (
+                definition.spec.names.kind.clone(),
+                compile_schema(&crd::schema(definition)),
+            )
+        })
+        .collect()
+});
+
 /// Evaluates a kind's CEL rules on an object as written; with `old`, its transition rules too.
 /// Fields are named by position, as the API server does: `spec.datasets[0].hot.tables[1]`.
 pub fn cel(kind: &str, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let Some(definition) = crd::of_kind(kind) else {
+    let Some(schema) = SCHEMAS.get(kind) else {
         let message = format!("{kind} is not a kind of {}/{}", crate::GROUP, crate::VERSION);
         return vec![FieldError::new("kind", message)];
     };
-    let schema = crd::schema(&definition);
     Validator::new()
-        .validate_with_defaults(&schema, object, old)
+        .validate_compiled(schema, object, old)
         .map_err(ValidationErrors::into_vec)
         .err()
         .into_iter()

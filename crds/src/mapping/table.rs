@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::column::ColumnType;
 use crate::relay::{ColumnConfig, ColumnSource, OnError};
 use crate::table::StarRocksTableSpec;
-use crate::template::{Column, DistributeBy, IDENTIFIER_MAX, Nullability};
+use crate::template::{Column, DistributeBy, IDENTIFIER_MAX, Nullability, is_reserved};
 
 use super::identity::{self, KeyColumn, KeyIdentity};
 use super::partition::PartitionBy;
@@ -135,6 +135,9 @@ impl TableCheck<'_> {
     fn columns(&mut self, columns: &[Column]) -> Vec<CompiledColumn> {
         let mut seen = BTreeSet::new();
         for column in columns {
+            if is_reserved(&column.name) {
+                self.column_error(&column.name, "name", "reserved column name");
+            }
             // StarRocks compares column names without case.
             if !seen.insert(column.name.to_lowercase()) {
                 self.column_error(&column.name, "name", "column names must differ in more than case");

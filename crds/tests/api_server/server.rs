@@ -67,7 +67,8 @@ impl Server {
     }
 
     pub fn helm(&self, args: &[&str]) -> Answer {
-        let mut command = Command::new(self.bin.join("helm"));
+        let helm = tributary_stage::setup::helm().expect("helm").join("helm");
+        let mut command = Command::new(helm);
         run(command.args(args).arg("--kubeconfig").arg(&self.kubeconfig), None)
     }
 
