@@ -67,7 +67,7 @@ async fn status(State(server): Shared) -> Json<Value> {
         Value::Object(all.collect())
     };
     Json(json!({
-        "connections": server.connections.len(),
+        "connections": server.connections.count(),
         "cursors": server.cursors.len(),
         "oplog": server.oplog.extent(),
         "collections": collections,

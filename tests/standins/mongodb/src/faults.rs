@@ -194,7 +194,7 @@ impl Connections {
         self.map().remove(&id);
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.map().len()
     }
 

@@ -136,8 +136,7 @@ async fn lost_history_ends_a_resume_with_286() {
             .watch()
             .resume_after(token.clone())
             .await
-            .err()
-            .expect("an error");
+            .expect_err("history is lost");
         let ErrorKind::Command(command) = &*error.kind else {
             panic!("{error}")
         };

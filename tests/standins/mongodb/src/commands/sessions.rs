@@ -31,10 +31,11 @@ impl Sessions {
 
     fn remember(&self, session: Vec<u8>, transaction: i64, reply: RawDocumentBuf) {
         let mut map = self.map();
-        if map.len() >= REMEMBERED && !map.contains_key(&session) {
-            if let Some(any) = map.keys().next().cloned() {
-                map.remove(&any);
-            }
+        if map.len() >= REMEMBERED
+            && !map.contains_key(&session)
+            && let Some(any) = map.keys().next().cloned()
+        {
+            map.remove(&any);
         }
         map.insert(session, (transaction, reply));
     }

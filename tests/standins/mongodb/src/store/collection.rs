@@ -60,16 +60,17 @@ impl Collection {
         self.records.get(self.ids.get(id)?).map(|(_, doc)| doc)
     }
 
-    /// Fails when the key is taken.
-    pub fn insert(&mut self, id: Key, doc: Doc) -> Result<(), ()> {
+    /// Refuses, with `false`, when the key is taken.
+    #[must_use]
+    pub fn insert(&mut self, id: Key, doc: Doc) -> bool {
         if self.ids.contains_key(&id) {
-            return Err(());
+            return false;
         }
         self.bytes += doc.as_bytes().len();
         self.ids.insert(id.clone(), self.next_record);
         self.records.insert(self.next_record, (id, doc));
         self.next_record += 1;
-        Ok(())
+        true
     }
 
     pub fn replace(&mut self, id: &Key, doc: Doc) {
@@ -166,7 +167,7 @@ mod tests {
         let mut collection = Collection::new();
         for id in ids {
             let doc = Doc::new(rawdoc! { "_id": *id, "even": id % 2 == 0 });
-            collection.insert(Key(RawBson::Int32(*id)), doc).unwrap();
+            assert!(collection.insert(Key(RawBson::Int32(*id)), doc));
         }
         collection
     }
@@ -210,11 +211,7 @@ mod tests {
     #[test]
     fn one_key_whatever_the_numeric_type() {
         let mut collection = filled(&[43]);
-        assert!(
-            collection
-                .insert(Key(RawBson::Int64(43)), Doc::new(rawdoc! { "_id": 43_i64 }))
-                .is_err()
-        );
+        assert!(!collection.insert(Key(RawBson::Int64(43)), Doc::new(rawdoc! { "_id": 43_i64 })));
         assert!(collection.get(&Key(RawBson::Double(43.0))).is_some());
         assert!(
             collection.remove(&Key(RawBson::Int64(43))).is_some()

@@ -99,7 +99,7 @@ impl Store {
             .entry(ns.db.clone())
             .or_default()
             .entry(ns.collection.clone())
-            .or_insert_with(Collection::new)
+            .or_default()
     }
 
     pub fn insert(&mut self, ns: &Namespace, document: RawDocumentBuf) -> Result<RawBson> {
@@ -107,9 +107,9 @@ impl Store {
         let collection = self.ensure(ns);
         let uuid = collection.uuid;
         let document = Doc::new(document);
-        collection
-            .insert(Key(id.clone()), document.clone())
-            .map_err(|()| duplicate(ns, &id))?;
+        if !collection.insert(Key(id.clone()), document.clone()) {
+            return Err(duplicate(ns, &id));
+        }
         self.oplog.append(
             &ns.db,
             &ns.collection,
