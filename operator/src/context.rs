@@ -9,6 +9,7 @@ use kube::api::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt};
+use tokio_util::sync::CancellationToken;
 use tributary_crds::reference::ObjectRef as Reference;
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
@@ -109,19 +110,30 @@ pub struct Stores {
     pub tables: Store<StarRocksTable>,
     /// Labels decide who may use a platform and which tenant a namespace may claim.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub listed: Listed,
+}
+
+/// Set when a watch has listed once. kube's own `Store::wait_until_ready` wakes only the last of several waiters (5.0.0), and
+/// each controller is one already.
+#[derive(Clone, Default)]
+pub struct Listed {
+    pub platforms: CancellationToken,
+    pub pipelines: CancellationToken,
+    pub tables: CancellationToken,
+    pub namespaces: CancellationToken,
 }
 
 impl Stores {
     /// Waits until every cache has listed once. Before that, an absent object proves nothing: a platform that is merely not
     /// listed yet must not look like consent withdrawn.
-    pub async fn synced(&self) -> bool {
-        let (platforms, pipelines, tables, namespaces) = tokio::join!(
-            self.platforms.wait_until_ready(),
-            self.pipelines.wait_until_ready(),
-            self.tables.wait_until_ready(),
-            self.namespaces.wait_until_ready(),
+    pub async fn synced(&self) {
+        let listed = &self.listed;
+        tokio::join!(
+            listed.platforms.cancelled(),
+            listed.pipelines.cancelled(),
+            listed.tables.cancelled(),
+            listed.namespaces.cancelled(),
         );
-        platforms.is_ok() && pipelines.is_ok() && tables.is_ok() && namespaces.is_ok()
     }
 
     pub fn platform(&self, reference: Option<&Reference>, own: &str) -> Option<Arc<DataPlatform>> {

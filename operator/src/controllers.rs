@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline, names};
 
 use crate::args::Args;
-use crate::context::{Context, Stores};
+use crate::context::{Context, Listed, Stores};
 use crate::error::{self, Error};
 use crate::kubernetes::{self, Kubernetes, Namespaced};
 use crate::server::{self, Watchdog};
@@ -54,6 +54,7 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
         pipelines,
         tables,
         namespaces,
+        listed: Listed::default(),
     };
     let listen = args.listen;
     let watched_namespaces = args
@@ -72,10 +73,15 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
     ));
 
     let server = server::serve(listen, watchdog.clone(), metrics, shutdown.clone());
-    let namespace_watch = watch_namespaces(&client, namespace_writer, shutdown.clone());
+    let namespace_watch = watch_namespaces(
+        &client,
+        namespace_writer,
+        stores.listed.namespaces.clone(),
+        shutdown.clone(),
+    );
     let ready = mark_ready(stores.clone(), watchdog);
 
-    let platform_stream = changes(&client, platform_writer);
+    let platform_stream = changes(&client, platform_writer, stores.listed.platforms.clone());
     let platform_controller = Controller::for_stream(platform_stream, stores.platforms.clone())
         .with_config(settings.clone())
         .watches_stream(triggers::<TenantPipeline>(&client), |pipeline| {
@@ -90,7 +96,7 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
         .for_each(log_error);
 
     let table_stores = stores.clone();
-    let table_stream = changes(&client, table_writer);
+    let table_stream = changes(&client, table_writer, stores.listed.tables.clone());
     let table_controller = Controller::for_stream(table_stream, stores.tables.clone())
         .with_config(settings.clone())
         .watches_stream(triggers::<DataPlatform>(&client), move |platform| {
@@ -109,7 +115,7 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
 
     let platform_stores = stores.clone();
     let shared_stores = stores.clone();
-    let pipeline_stream = changes(&client, pipeline_writer);
+    let pipeline_stream = changes(&client, pipeline_writer, stores.listed.pipelines.clone());
     let mut pipeline_controller = Controller::for_stream(pipeline_stream, stores.pipelines.clone())
         .with_config(settings)
         .watches_stream(triggers::<DataPlatform>(&client), move |platform| {
@@ -163,11 +169,13 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
 fn changes<K: Namespaced>(
     client: &Client,
     writer: reflector::store::Writer<K>,
+    listed: CancellationToken,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
     watcher(Api::<K>::all(client.clone()), watcher_config())
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
+        .inspect(move |event| note_listing(event, &listed))
         .applied_objects()
         .predicate_filter(what_matters::<K>, PredicateConfig::default())
 }
@@ -180,6 +188,13 @@ fn triggers<K: Namespaced>(
         .default_backoff()
         .touched_objects()
         .predicate_filter(what_matters::<K>, PredicateConfig::default())
+}
+
+/// The cache holds the whole listing once this event has passed it.
+fn note_listing<K>(event: &Result<watcher::Event<K>, watcher::Error>, listed: &CancellationToken) {
+    if matches!(event, Ok(watcher::Event::InitDone)) {
+        listed.cancel();
+    }
 }
 
 fn watcher_config() -> watcher::Config {
@@ -204,6 +219,7 @@ fn what_matters<K: Resource>(object: &K) -> Option<u64> {
 async fn watch_namespaces(
     client: &Client,
     writer: reflector::store::Writer<PartialObjectMeta<Namespace>>,
+    listed: CancellationToken,
     shutdown: CancellationToken,
 ) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
@@ -212,6 +228,7 @@ async fn watch_namespaces(
             .default_backoff()
             .modify(|namespace| namespace.managed_fields_mut().clear())
             .reflect(writer)
+            .inspect(move |event| note_listing(event, &listed))
             .take_until(shutdown.cancelled_owned())
     );
     while let Some(event) = stream.next().await {
@@ -224,12 +241,11 @@ async fn watch_namespaces(
 /// Reports ready once every store has listed; ends (with what is missing) only if that takes too long.
 async fn mark_ready(stores: Stores, watchdog: Arc<Watchdog>) -> String {
     match tokio::time::timeout(SYNC_TIMEOUT, stores.synced()).await {
-        Ok(true) => {
+        Ok(()) => {
             watchdog.set_ready();
             tracing::info!("watches synced");
             std::future::pending().await
         }
-        Ok(false) => std::future::pending().await,
         Err(_) => format!(
             "the first listing of DataPlatforms, TenantPipelines, StarRocksTables and Namespaces did not finish in {}s: are the CRDs installed, and may this service account list and watch them in all namespaces?",
             SYNC_TIMEOUT.as_secs()
@@ -271,10 +287,7 @@ where
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
     let span = tracing::info_span!("reconcile", ?kind, namespace, name);
-    if !context.stores.synced().await {
-        // Only at shutdown: the watches are gone.
-        return Ok(Action::await_change());
-    }
+    context.stores.synced().await;
     let started = Instant::now();
     let _running = context.watchdog.enter();
     context.metrics.started(kind);

@@ -72,7 +72,9 @@ fn transition<S: Headline>(previous: Option<&S>, next: &S) -> Option<EventType> 
     let good = ready(next) && find(next.conditions(), "Ready").map(|c| c.reason.as_str()) == next.reason();
     let was_ready = previous.is_some_and(ready);
     let stalled = find(next.conditions(), STALLED).is_some();
-    Some(if !good && (was_ready || stalled) {
+    // Going is what was asked for.
+    let going = next.reason() == Some("Deleting");
+    Some(if !good && !going && (was_ready || stalled) {
         EventType::Warning
     } else {
         EventType::Normal

@@ -68,7 +68,7 @@ fn topics(accepted: &Accepted, plan: &Plan) -> Verdict<R> {
     match &plan.topics {
         TopicsView::Ready => {
             let count = accepted.datasets.len();
-            Verdict::good(R::InSync, format!("{} exist.", plural(count, "topic")))
+            Verdict::good(R::InSync, format!("In place: {}.", plural(count, "topic")))
         }
         TopicsView::Creating(names) => {
             Verdict::bad(R::CreatingTopics, format!("Creating {}.", names.join(", ")))
@@ -83,7 +83,7 @@ fn tables(view: &TablesView, accepted: &Accepted) -> Verdict<R> {
     match view {
         TablesView::Ready => {
             let count: usize = accepted.datasets.iter().map(|d| d.tables.len()).sum();
-            Verdict::good(R::InSync, format!("{} are ready.", plural(count, "table")))
+            Verdict::good(R::InSync, format!("In place: {}.", plural(count, "table")))
         }
         TablesView::Unknown(message) => Verdict::unknown(R::BackendUnavailable, message.as_str()),
         TablesView::NotReady(problem) => {
@@ -254,6 +254,10 @@ fn snapshot(plan: &Plan) -> Option<Verdict<R>> {
         SnapshotState::Running if assessment.reason == ConnectorReason::Snapshotting => {
             Verdict::bad(R::Running, "The initial snapshot is being read.")
         }
+        SnapshotState::Running if assessment.reason == ConnectorReason::Creating => Verdict::unknown(
+            R::NotYetChecked,
+            "The connector has not begun the initial snapshot.",
+        ),
         SnapshotState::Running => Verdict::bad(
             R::Interrupted,
             "The initial snapshot has not ended; it starts over when the connector runs.",

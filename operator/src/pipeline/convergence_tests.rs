@@ -98,6 +98,7 @@ fn a_dataset_that_goes_is_taken_away_after_the_relay_left_it() {
     let mut two = pipeline();
     let mut second = two.spec.datasets[0].clone();
     second.name = "customers".into();
+    second.hot.as_mut().unwrap().tables[0].name = "customers".into();
     two.spec.datasets.push(second);
     let two = accepted_of(two);
     let mut world = empty_world(&two);
@@ -110,7 +111,7 @@ fn a_dataset_that_goes_is_taken_away_after_the_relay_left_it() {
             .position(|a| a.contains(text))
             .unwrap_or_else(|| panic!("{text} in {all:?}"))
     };
-    assert!(at("apply Deployment") < at("delete StarRocksTable acme.customers.orders"));
+    assert!(at("apply Deployment") < at("delete StarRocksTable acme.customers.customers"));
     assert!(all.iter().any(|a| a.contains("delete ConfigMap")));
     assert!(
         world

@@ -372,10 +372,15 @@ fn pace(verdicts: &mut Verdicts, previous: &[Condition], memory: &mut PipelineMe
     }
 }
 
+/// What the first gate that is not True says; of several verdicts on one condition the last one counts.
 fn first_gate_reason(verdicts: &Verdicts) -> Option<R> {
     use tributary_crds::status::ConditionType;
-    let bad = |(c, v): &&(C, Verdict<R>)| c.gates_ready() && v.status != ConditionStatus::True;
-    verdicts.iter().find(bad).map(|(_, v)| v.reason)
+    C::ALL
+        .iter()
+        .filter(|c| c.gates_ready())
+        .filter_map(|c| verdicts.iter().rev().find(|(kind, _)| kind == c))
+        .find(|(_, verdict)| verdict.status != ConditionStatus::True)
+        .map(|(_, verdict)| verdict.reason)
 }
 
 fn stalled(verdicts: &Verdicts) -> Option<(R, String)> {

@@ -49,7 +49,7 @@ fn the_older_claim_on_a_topic_prefix_wins_and_its_owner_stays_unnamed() {
         ..refs()
     });
     assert_eq!(result.reason, R::TopicClaimed);
-    assert!(!result.message.contains("other"), "{}", result.message);
+    assert!(!result.message.contains("tenant-other"), "{}", result.message);
     older.created = Some(jiff::Timestamp::now());
     assert!(
         validate(

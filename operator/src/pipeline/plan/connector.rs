@@ -51,9 +51,10 @@ pub(super) fn plan(
     let wanted = &accepted.connector;
     let may_write = gates.topics && gates.mirrored;
     let Some(config) = &seen.config else {
-        if !may_write {
+        // Validation can take a minute: the relay's pod starts meanwhile.
+        if !may_write || observed.deployment.is_none() {
             return (
-                ConnectorView::Pending("The connector waits for its topics and its credential."),
+                ConnectorView::Pending("The connector waits for its topics, its credential and the relay."),
                 None,
             );
         }
