@@ -1,11 +1,11 @@
 //! A raised stage with everything a step needs, and the steps that test and demo share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
-use tributary_stage::images::product;
+use tributary_stage::images::{ProductImages, product};
 use tributary_stage::{Options, Parts, Stage, StageInfo};
 
 use crate::http;
@@ -45,7 +45,7 @@ pub struct Storm {
 impl Scenario {
     /// Builds the images and raises the whole stage.
     pub fn raise() -> Result<Self> {
-        let images = product(None)?;
+        let images = images()?;
         let options = Options {
             images: vec![images.operator, images.relay],
         };
@@ -162,6 +162,18 @@ impl Scenario {
             // A page of HTML: Connect is booting and knows nothing yet.
             (status, _) => bail!("Connect answered {status} about {name}"),
         }
+    }
+}
+
+/// What is tested: built now, or built before into the folder `TRIBUTARY_TEST_IMAGES`.
+fn images() -> Result<ProductImages> {
+    match std::env::var_os("TRIBUTARY_TEST_IMAGES").filter(|folder| !folder.is_empty()) {
+        Some(folder) => Ok(ProductImages {
+            operator: Path::new(&folder).join("tributary-operator.tar"),
+            relay: Path::new(&folder).join("tributary-relay.tar"),
+            kubectl_tributary: Path::new(&folder).join("kubectl-tributary"),
+        }),
+        None => product(None),
     }
 }
 
