@@ -52,6 +52,10 @@ impl Target {
         })
     }
 
+    pub(crate) fn is_standin(&self) -> bool {
+        self.standin.is_some()
+    }
+
     pub(crate) fn standin(&self) -> &Standin {
         self.standin.as_ref().expect("a stand-in, not a real MongoDB")
     }
