@@ -12,7 +12,7 @@ pub(super) fn backend_error(
     auth_failed: Option<String>,
     redactor: &Redactor,
 ) -> BackendError {
-    let mut class = match error.rdkafka_error_code() {
+    let mut class = match code_of(error) {
         Some(code) => class_of(code),
         None => match error {
             KafkaError::ClientConfig(..)
@@ -22,7 +22,7 @@ pub(super) fn backend_error(
             _ => ErrorClass::Transient,
         },
     };
-    let mut text = match error.rdkafka_error_code() {
+    let mut text = match code_of(error) {
         Some(code) => code.to_string(),
         None => error.to_string(),
     };
@@ -31,6 +31,14 @@ pub(super) fn backend_error(
         text = reason;
     }
     BackendError::new(Backend::Kafka, class, operation, redactor.redact(&text))
+}
+
+/// `rdkafka_error_code` leaves out admin operations.
+pub(super) fn code_of(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
 }
 
 pub(super) fn class_of(code: Code) -> ErrorClass {
@@ -92,5 +100,7 @@ mod tests {
             backend_error("x", &exists, Some("old news".into()), &r).class,
             ErrorClass::Conflict
         );
+        let replicas = KafkaError::AdminOp(Code::InvalidReplicationFactor);
+        assert_eq!(backend_error("x", &replicas, None, &r).class, ErrorClass::Invalid);
     }
 }
