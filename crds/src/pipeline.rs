@@ -2,6 +2,8 @@
 
 // `KubeSchema` copies each struct, `pub` and all, into a function, where the lint cannot be met.
 #![allow(unreachable_pub)]
+// Each printer column has a type and a path of its own; the lint reads them as one attribute written twice.
+#![allow(clippy::duplicated_attributes)]
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

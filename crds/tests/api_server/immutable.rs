@@ -6,11 +6,11 @@ use tributary_crds::validate;
 use crate::objects::{named, pipeline, platform, table, with};
 use crate::server::{list, server};
 
-pub struct Change {
+pub(crate) struct Change {
     before: Value,
     after: Value,
     field: &'static str,
-    pub message: &'static str,
+    pub(crate) message: &'static str,
 }
 
 fn change(before: Value, pointer: &str, value: Value, field: &'static str, message: &'static str) -> Change {
@@ -23,7 +23,7 @@ fn change(before: Value, pointer: &str, value: Value, field: &'static str, messa
     }
 }
 
-pub fn changes() -> Vec<Change> {
+pub(crate) fn changes() -> Vec<Change> {
     let mongodb = |field: &str| format!("/spec/source/mongodb/{field}");
     let without_prefix = with(pipeline(), &mongodb("topicPrefix"), Value::Null);
     vec![

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-pub fn platform() -> Value {
+pub(crate) fn platform() -> Value {
     json!({
         "apiVersion": "tributary.dev/v1alpha1", "kind": "DataPlatform",
         "metadata": {"name": "main", "namespace": "default"},
@@ -27,7 +27,7 @@ pub fn platform() -> Value {
     })
 }
 
-pub fn pipeline() -> Value {
+pub(crate) fn pipeline() -> Value {
     json!({
         "apiVersion": "tributary.dev/v1alpha1", "kind": "TenantPipeline",
         "metadata": {"name": "acme", "namespace": "default"},
@@ -52,7 +52,7 @@ pub fn pipeline() -> Value {
     })
 }
 
-pub fn table() -> Value {
+pub(crate) fn table() -> Value {
     json!({
         "apiVersion": "tributary.dev/v1alpha1", "kind": "StarRocksTable",
         "metadata": {"name": "orders", "namespace": "default"},
@@ -71,13 +71,13 @@ pub fn table() -> Value {
 }
 
 /// `object` under another name.
-pub fn named(mut object: Value, name: &str) -> Value {
+pub(crate) fn named(mut object: Value, name: &str) -> Value {
     object["metadata"]["name"] = json!(name);
     object
 }
 
 /// `object` with one field set; `null` removes it.
-pub fn with(mut object: Value, pointer: &str, value: Value) -> Value {
+pub(crate) fn with(mut object: Value, pointer: &str, value: Value) -> Value {
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
     let parent = object
         .pointer_mut(parent)

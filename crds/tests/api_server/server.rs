@@ -11,24 +11,24 @@ use tributary_stage::{Options, Parts, Stage};
 /// It ends with the process that holds it.
 static STAGE: Mutex<Option<Stage>> = Mutex::new(None);
 
-pub struct Server {
+pub(crate) struct Server {
     kubeconfig: PathBuf,
     bin: PathBuf,
 }
 
 /// What a program answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub ok: bool,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Answer {
+    pub(crate) ok: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-pub fn server() -> Server {
+pub(crate) fn server() -> Server {
     let mut held = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
     let stage = held.get_or_insert_with(|| {
         let stage = Stage::up(Parts::ApiServer, Options::default()).expect("an API server");
@@ -57,7 +57,7 @@ impl Server {
         }
     }
 
-    pub fn kubectl(&self, args: &[&str], input: Option<&Value>) -> Answer {
+    pub(crate) fn kubectl(&self, args: &[&str], input: Option<&Value>) -> Answer {
         let mut command = Command::new(self.bin.join("kubectl"));
         command
             .arg("--kubeconfig")
@@ -66,20 +66,20 @@ impl Server {
         run(command.args(args), input)
     }
 
-    pub fn helm(&self, args: &[&str]) -> Answer {
+    pub(crate) fn helm(&self, args: &[&str]) -> Answer {
         let helm = tributary_stage::setup::helm().expect("helm").join("helm");
         let mut command = Command::new(helm);
         run(command.args(args).arg("--kubeconfig").arg(&self.kubeconfig), None)
     }
 
     /// The standard output of a kubectl that must succeed.
-    pub fn must(&self, args: &[&str], input: Option<&Value>) -> String {
+    pub(crate) fn must(&self, args: &[&str], input: Option<&Value>) -> String {
         let answer = self.kubectl(args, input);
         assert!(answer.ok, "kubectl {}: {}", args.join(" "), answer.stderr);
         answer.stdout
     }
 
-    pub fn namespace(&self, name: &str) {
+    pub(crate) fn namespace(&self, name: &str) {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         self.must(&["apply", "-f", "-"], Some(&namespace));
     }
@@ -104,6 +104,6 @@ fn run(command: &mut Command, input: Option<&Value>) -> Answer {
     }
 }
 
-pub fn list(items: &[Value]) -> Value {
+pub(crate) fn list(items: &[Value]) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
