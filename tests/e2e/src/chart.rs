@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tributary_stage::images::{OPERATOR, RELAY};
-use tributary_stage::{StageInfo, binary, ports};
+use tributary_stage::{StageInfo, binary, connect, ports};
 
 use crate::kubectl::Kubectl;
 use crate::manifests::PLATFORM_NAMESPACE;
@@ -31,6 +31,7 @@ pub fn install(kubectl: &Kubectl, info: &StageInfo) -> Result<String> {
     }
     let port = format!("operator.port={}", ports::free()?);
     args.extend(["--set", "operator.hostNetwork=true", "--set", &port]);
+    args.extend(["--set", "sourceSecrets[0].create=true"]);
     kubectl.helm(&args, INSTALL)?;
     Ok(format!("release {RELEASE} in namespace {PLATFORM_NAMESPACE}"))
 }
@@ -44,6 +45,9 @@ fn values(info: &StageInfo) -> Result<Vec<String>> {
         "imagePullPolicy=Never".to_owned(),
         format!("operator.kubernetesService.host={}", kubernetes.service_host),
         format!("operator.kubernetesService.port={}", kubernetes.service_port),
+        // The operator may write this one Secret, not make it: RBAC cannot allow creation by name.
+        format!("sourceSecrets[0].namespace={}", connect::NAMESPACE),
+        format!("sourceSecrets[0].name={}", connect::SOURCES_SECRET),
     ])
 }
 
