@@ -66,12 +66,10 @@ reasons! {
         // TopicsReady
         CreatingTopics,
         TopicConflict,
-        TopicRecreated,
         PartitionsChanged,
         // TablesReady
         ChildNotReady,
         TableConflict,
-        UnknownColumn,
         DDLRefused,
         // RelayReady
         Running,

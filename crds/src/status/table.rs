@@ -33,7 +33,6 @@ reasons! {
     /// Reasons of a StarRocksTable's conditions and events.
     TableReason {
         Accepted,
-        InvalidSpec,
         MappingInvalid,
         /// The platform does not exist, or does not permit this namespace: never told apart.
         RefNotPermitted,

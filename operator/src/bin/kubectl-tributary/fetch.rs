@@ -12,37 +12,41 @@ use tributary_crds::{StarRocksTable, TenantPipeline};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-pub struct Fetched {
-    pub pipeline: TenantPipeline,
-    pub tables: Vec<Table>,
+pub(crate) struct Fetched {
+    pub(crate) pipeline: TenantPipeline,
+    pub(crate) tables: Vec<Table>,
     /// Relays and their pods live in the platform's namespace, which tenants often cannot read.
-    pub relay: Result<Relay, String>,
+    pub(crate) relay: Result<Relay, String>,
 }
 
 /// A table the pipeline writes to.
-pub struct Table {
-    pub namespace: String,
-    pub name: String,
-    pub shared: bool,
-    pub object: Result<StarRocksTable, String>,
+pub(crate) struct Table {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) shared: bool,
+    pub(crate) object: Result<StarRocksTable, String>,
 }
 
 #[derive(Default)]
-pub struct Relay {
-    pub deployments: Vec<Deployment>,
-    pub pods: Vec<Pod>,
+pub(crate) struct Relay {
+    pub(crate) deployments: Vec<Deployment>,
+    pub(crate) pods: Vec<Pod>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     #[error("there is no TenantPipeline {namespace}/{name}")]
     NotFound { namespace: String, name: String },
     #[error("reading TenantPipeline {namespace}/{name}: {why}")]
-    Unreadable { namespace: String, name: String, why: String },
+    Unreadable {
+        namespace: String,
+        name: String,
+        why: String,
+    },
 }
 
 impl Fetched {
-    pub async fn of(client: &Client, namespace: &str, name: &str) -> Result<Self, FetchError> {
+    pub(crate) async fn of(client: &Client, namespace: &str, name: &str) -> Result<Self, FetchError> {
         let pipelines: Api<TenantPipeline> = Api::namespaced(client.clone(), namespace);
         let at = || (namespace.to_owned(), name.to_owned());
         let found = within(pipelines.get_opt(name)).await.map_err(|why| {
@@ -55,7 +59,11 @@ impl Fetched {
         })?;
         let tables = tables(client, &pipeline).await;
         let relay = relay(client, &pipeline).await;
-        Ok(Self { pipeline, tables, relay })
+        Ok(Self {
+            pipeline,
+            tables,
+            relay,
+        })
     }
 }
 
@@ -67,7 +75,8 @@ async fn tables(client: &Client, pipeline: &TenantPipeline) -> Vec<Table> {
             let (namespace, name, shared) = match &entry.table_ref {
                 Some(to) => (to.namespace_or(&own).to_owned(), to.name.clone(), true),
                 None => {
-                    let child = tributary_crds::names::child_table(&pipeline.name_any(), &dataset.name, &entry.name);
+                    let child =
+                        tributary_crds::names::child_table(&pipeline.name_any(), &dataset.name, &entry.name);
                     (own.clone(), child, false)
                 }
             };
@@ -83,7 +92,12 @@ async fn tables(client: &Client, pipeline: &TenantPipeline) -> Vec<Table> {
         let object = within(api.get_opt(&name))
             .await
             .and_then(|found| found.ok_or_else(|| "does not exist".to_owned()));
-        tables.push(Table { namespace, name, shared, object });
+        tables.push(Table {
+            namespace,
+            name,
+            shared,
+            object,
+        });
     }
     tables
 }
@@ -94,7 +108,10 @@ async fn relay(client: &Client, pipeline: &TenantPipeline) -> Result<Relay, Stri
         return Ok(Relay::default());
     };
     let namespace = platform.namespace_or(&own);
-    let labels = format!("{LABEL_PIPELINE}={},{LABEL_PIPELINE_NAMESPACE}={own}", pipeline.name_any());
+    let labels = format!(
+        "{LABEL_PIPELINE}={},{LABEL_PIPELINE_NAMESPACE}={own}",
+        pipeline.name_any()
+    );
     let params = ListParams::default().labels(&labels);
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);

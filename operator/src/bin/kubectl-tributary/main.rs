@@ -11,7 +11,12 @@ use kube::config::KubeConfigOptions;
 use fetch::Fetched;
 
 #[derive(Parser)]
-#[command(name = "kubectl-tributary", bin_name = "kubectl tributary", version, about = "Looks into Tributary's pipelines")]
+#[command(
+    name = "kubectl-tributary",
+    bin_name = "kubectl tributary",
+    version,
+    about = "Looks into Tributary's pipelines"
+)]
 struct Cli {
     #[command(flatten)]
     cluster: Cluster,
@@ -61,7 +66,10 @@ async fn run(cli: Cli) -> Result<String, Box<dyn std::error::Error>> {
     let mut config = kube::Config::from_kubeconfig(&options).await?;
     // Every call has its own deadline; kube's retries would outlast it.
     config.default_retry = false;
-    let namespace = cli.cluster.namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let namespace = cli
+        .cluster
+        .namespace
+        .unwrap_or_else(|| config.default_namespace.clone());
     let client = kube::Client::try_from(config)?;
     match cli.command {
         Command::Status { name } => {

@@ -21,12 +21,15 @@ impl Node {
     }
 
     fn new(text: impl Into<String>, children: Vec<Self>) -> Self {
-        Self { text: text.into(), children }
+        Self {
+            text: text.into(),
+            children,
+        }
     }
 }
 
 /// The whole text, ending in a line break.
-pub fn render(fetched: &Fetched, now: Timestamp) -> String {
+pub(crate) fn render(fetched: &Fetched, now: Timestamp) -> String {
     let status = fetched.pipeline.status.clone().unwrap_or_default();
     let mut out = header(fetched, &status);
     out.push_str(&conditions(&status.conditions, now));
@@ -93,8 +96,14 @@ fn nodes(fetched: &Fetched, status: &TenantPipelineStatus) -> [Node; 4] {
     let tables = fetched.tables.iter().map(table).collect();
     [
         Node::leaf(with_condition(connector, &status.conditions, "ConnectorReady")),
-        Node::new(with_condition("Topics".to_owned(), &status.conditions, "TopicsReady"), topics),
-        Node::new(with_condition("Tables".to_owned(), &status.conditions, "TablesReady"), tables),
+        Node::new(
+            with_condition("Topics".to_owned(), &status.conditions, "TopicsReady"),
+            topics,
+        ),
+        Node::new(
+            with_condition("Tables".to_owned(), &status.conditions, "TablesReady"),
+            tables,
+        ),
         relay(fetched, status),
     ]
 }
@@ -150,7 +159,11 @@ fn relay(fetched: &Fetched, status: &TenantPipelineStatus) -> Node {
     match &fetched.relay {
         Err(why) => Node::new(title, vec![Node::leaf(format!("pods: {why}"))]),
         Ok(relay) => {
-            let deployments = relay.deployments.iter().map(|d| deployment(d, &relay.pods)).collect();
+            let deployments = relay
+                .deployments
+                .iter()
+                .map(|d| deployment(d, &relay.pods))
+                .collect();
             Node::new(title, deployments)
         }
     }
@@ -159,9 +172,18 @@ fn relay(fetched: &Fetched, status: &TenantPipelineStatus) -> Node {
 fn deployment(deployment: &Deployment, pods: &[Pod]) -> Node {
     let name = deployment.name_any();
     let wanted = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-    let available = deployment.status.as_ref().and_then(|s| s.available_replicas).unwrap_or(0);
-    let own = pods.iter().filter(|pod| pod.name_any().starts_with(&format!("{name}-")));
-    Node::new(format!("Deployment {name}: {available}/{wanted} available"), own.map(pod).collect())
+    let available = deployment
+        .status
+        .as_ref()
+        .and_then(|s| s.available_replicas)
+        .unwrap_or(0);
+    let own = pods
+        .iter()
+        .filter(|pod| pod.name_any().starts_with(&format!("{name}-")));
+    Node::new(
+        format!("Deployment {name}: {available}/{wanted} available"),
+        own.map(pod).collect(),
+    )
 }
 
 fn pod(pod: &Pod) -> Node {
@@ -197,7 +219,11 @@ fn trouble(state: &ContainerState) -> Option<String> {
 }
 
 fn draw(node: &Node, indent: &str, last: bool, out: &mut String) {
-    let (branch, below) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+    let (branch, below) = if last {
+        ("└─ ", "   ")
+    } else {
+        ("├─ ", "│  ")
+    };
     out.push_str(&format!("{indent}{branch}{}\n", node.text));
     let indent = format!("{indent}{below}");
     for (i, child) in node.children.iter().enumerate() {
@@ -272,7 +298,10 @@ mod tests {
                 shared: true,
                 object: Err("you may not read it".into()),
             }],
-            relay: Ok(Relay { deployments: vec![deployment], pods: vec![pod] }),
+            relay: Ok(Relay {
+                deployments: vec![deployment],
+                pods: vec![pod],
+            }),
         }
     }
 
@@ -305,14 +334,21 @@ TenantPipeline tenant-acme/acme · tenant acme · platform tributary/main · Bac
         fetched.pipeline.metadata.generation = Some(3);
         fetched.relay = Err("you may not read it".into());
         let text = render(&fetched, Timestamp::UNIX_EPOCH);
-        assert!(text.contains("has not seen generation 3 yet; what follows is about generation 2"), "{text}");
+        assert!(
+            text.contains("has not seen generation 3 yet; what follows is about generation 2"),
+            "{text}"
+        );
         assert!(text.contains("└─ pods: you may not read it"), "{text}");
     }
 
     #[test]
     fn a_container_that_does_not_run_says_why() {
-        let state = serde_json::from_value(json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}));
-        assert_eq!(trouble(&state.expect("a state")).as_deref(), Some("CrashLoopBackOff (back-off)"));
+        let state =
+            serde_json::from_value(json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}));
+        assert_eq!(
+            trouble(&state.expect("a state")).as_deref(),
+            Some("CrashLoopBackOff (back-off)")
+        );
         assert_eq!(trouble(&ContainerState::default()), None);
     }
 }
