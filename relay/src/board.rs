@@ -24,6 +24,8 @@ pub struct Board {
     pub heartbeat_ms: AtomicI64,
     /// When the reader's loop last went round, Unix milliseconds.
     pub polled_ms: AtomicU64,
+    /// Counts assignments: a new one knows nothing of what was paused in the one before.
+    pub assignments: AtomicU64,
     phase: AtomicU8,
 }
 
@@ -112,6 +114,7 @@ impl Board {
             metrics,
             heartbeat_ms: AtomicI64::new(0),
             polled_ms: AtomicU64::new(crate::lane::now_ms()),
+            assignments: AtomicU64::new(0),
             phase: AtomicU8::new(0),
         }
     }

@@ -24,7 +24,7 @@ fn orders() -> tributary_crds::relay::DatasetConfig {
 }
 
 fn start(kafka: &Kafka, endpoint: &Endpoint, datasets: &[tributary_crds::relay::DatasetConfig]) -> Relay {
-    let mut relay = Relay::configure(kafka, &[endpoint.frontend.clone()], datasets);
+    let mut relay = Relay::configure(kafka, std::slice::from_ref(&endpoint.frontend), datasets);
     relay.start();
     relay
 }
@@ -90,7 +90,7 @@ fn kill_9_loses_and_repeats_nothing() {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 3)]), Endpoint::start());
     let mut relay = Relay::configure(
         &kafka,
-        &[endpoint.frontend.clone()],
+        std::slice::from_ref(&endpoint.frontend),
         &[dataset(
             TOPIC,
             3,

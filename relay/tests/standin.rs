@@ -118,7 +118,7 @@ fn documents_of_every_kind_become_rows_that_sql_reads() {
     ];
     let mut relay = Relay::configure(
         &kafka,
-        &[starrocks.frontend.clone()],
+        std::slice::from_ref(&starrocks.frontend),
         &[dataset(TOPIC, 1, vec![table("orders", columns)])],
     );
     relay.start();

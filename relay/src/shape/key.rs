@@ -59,14 +59,14 @@ fn id(key: &[u8], declared: BsonType, ty: &ColumnType, out: &mut Vec<u8>) -> Key
         Ok(value) => value,
         Err(error) => return KeyValue::Unfit(format!("_id is not Extended JSON: {error}")),
     };
-    let declared_fits = match (&value, declared) {
+    let declared_fits = matches!(
+        (&value, declared),
         (Bson::ObjectId(_), BsonType::ObjectId)
-        | (Bson::Str(_), BsonType::String)
-        | (Bson::Int(_) | Bson::Long(_), BsonType::Int)
-        | (Bson::Uuid(_) | Bson::Binary { subtype: 4, .. }, BsonType::Uuid)
-        | (Bson::Date(_), BsonType::Date) => true,
-        _ => false,
-    };
+            | (Bson::Str(_), BsonType::String)
+            | (Bson::Int(_) | Bson::Long(_), BsonType::Int)
+            | (Bson::Uuid(_) | Bson::Binary { subtype: 4, .. }, BsonType::Uuid)
+            | (Bson::Date(_), BsonType::Date)
+    );
     if !declared_fits {
         let found = value.type_name();
         return KeyValue::Unfit(format!(

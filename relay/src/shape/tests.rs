@@ -89,7 +89,8 @@ fn shape(mapping: &Mapping, event: &Event<'_>) -> Result<(Value, Shaped), Refuse
     assert!(out.starts_with(b"kept"));
     match result {
         Ok(shaped) => Ok((
-            serde_json::from_slice(&out[4..]).expect(&String::from_utf8_lossy(&out)),
+            serde_json::from_slice(&out[4..])
+                .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out))),
             shaped,
         )),
         Err(error) => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
@@ -23,6 +23,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How far back the heartbeat topic is read: a few records and the transaction markers between them.
 const HEARTBEAT_TAIL: i64 = 10;
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) struct Context {
     board: Arc<Board>,
@@ -51,6 +52,7 @@ impl Context {
 
     fn assigned(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
         self.board.metrics.rebalances.inc();
+        self.board.assignments.fetch_add(1, Ordering::AcqRel);
         let slots = self.slots(assigned);
         tracing::info!(partitions = slots.len(), "assigned");
         let starts = match self.starts(consumer, &slots) {
@@ -89,7 +91,7 @@ impl Context {
         }
         // Beside the group's assignment: every relay needs the heartbeat, whoever of them would be given its partition.
         let heartbeat = &self.board.config.kafka.heartbeat_topic;
-        list.add_partition_offset(heartbeat, 0, Offset::OffsetTail(HEARTBEAT_TAIL))?;
+        list.add_partition_offset(heartbeat, 0, heartbeat_start(consumer, heartbeat))?;
         consumer.assign(&list)
     }
 
@@ -164,7 +166,11 @@ impl Context {
     fn check_partition_count(&self, consumer: &BaseConsumer<Self>, dataset: usize) -> KafkaResult<()> {
         let topic = &self.board.datasets[dataset].config.topic;
         let metadata = consumer.fetch_metadata(Some(&topic.name), QUERY_TIMEOUT)?;
-        let found = metadata.topics().first().map_or(0, |t| t.partitions().len());
+        let described = metadata.topics().first();
+        if let Some(error) = described.and_then(|topic| topic.error()) {
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::from(error)));
+        }
+        let found = described.map_or(0, |topic| topic.partitions().len());
         if found != topic.partitions as usize {
             self.partitions_changed(dataset, Some(found));
         }
@@ -221,6 +227,15 @@ impl Context {
         if let Err(error) = consumer.unassign() {
             self.fail(format!("unassign: {error}"));
         }
+    }
+}
+
+/// A few records back, but never before the log's start: an offset out of range would be an error like any other.
+fn heartbeat_start(consumer: &BaseConsumer<Context>, topic: &str) -> Offset {
+    match consumer.fetch_watermarks(topic, 0, HEARTBEAT_TIMEOUT) {
+        Ok((low, high)) => Offset::Offset((high - HEARTBEAT_TAIL).max(low)),
+        // The connector makes the topic with its first heartbeat.
+        Err(_) => Offset::End,
     }
 }
 

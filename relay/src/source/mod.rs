@@ -80,6 +80,8 @@ pub struct Reader {
     /// The dataset of the last record: consecutive records nearly always share a topic.
     last: usize,
     paused: Vec<bool>,
+    /// The assignment that `paused` is about.
+    assignment: u64,
 }
 
 impl Reader {
@@ -103,6 +105,7 @@ impl Reader {
             key: Vec::new(),
             scratch: Scratch::default(),
             last: 0,
+            assignment: 0,
         })
     }
 
@@ -203,6 +206,11 @@ impl Reader {
     }
 
     fn pause(&mut self, dataset: usize) -> Result<(), SourceError> {
+        let assignment = self.board.assignments.load(Ordering::Acquire);
+        if assignment != self.assignment {
+            self.assignment = assignment;
+            self.paused.fill(false);
+        }
         if self.paused[dataset] {
             return Ok(());
         }
