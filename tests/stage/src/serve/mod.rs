@@ -31,9 +31,13 @@ fn raise(context: &Context) -> StageInfo {
     let has = |part| context.parts.has(part);
     thread::scope(|scope| {
         let kafka = has(Part::Kafka).then(|| scope.spawn(|| or_end(kafka::raise(context))));
+        let fetched = has(Part::Connect).then(|| scope.spawn(|| or_end(connect::prepare())));
         let standins = scope.spawn(|| or_end(raise_standins(context)));
         let kubernetes = has(Part::ApiServer).then(|| or_end(kubernetes::start(context)));
         let kafka = kafka.map(joined);
+        if let Some(fetched) = fetched {
+            joined(fetched);
+        }
         let connect = match (&kubernetes, &kafka) {
             (Some(kubernetes), Some(kafka)) if has(Part::Connect) => {
                 Some(or_end(connect::raise(context, kubernetes, kafka, images::EMPTY)))
