@@ -137,11 +137,15 @@ async fn exchange(
     tokio::select! {
         biased;
         reply = &mut reply => reply,
-        // The connection may end first (the server closes); what it received still reaches the reply.
-        ended = &mut connection => match ended {
-            Ok(()) => reply.await,
-            Err(error) => Err(describe(&error)),
-        },
+        // A server that refuses a load by its headers answers and closes while the body still waits: to the connection that
+        // is an error, but the answer has arrived, and it is the answer that counts.
+        ended = &mut connection => {
+            let answered = reply.await;
+            match ended {
+                Ok(()) => answered,
+                Err(error) => answered.map_err(|_| describe(&error)),
+            }
+        }
     }
 }
 
