@@ -20,7 +20,7 @@ impl Checks {
         match &outcome {
             Ok(seen) => {
                 self.passed += 1;
-                println!("ok      {name} ({seconds:.1}s) {seen}");
+                println!("ok      {name} ({seconds:.1}s) {}", shortened(seen));
             }
             Err(error) => {
                 self.failed += 1;
@@ -37,5 +37,14 @@ impl Checks {
     pub fn finish(&self) -> bool {
         println!("{} passed, {} failed", self.passed, self.failed);
         self.failed == 0
+    }
+}
+
+/// One line's worth of what was seen.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 300;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

@@ -58,6 +58,12 @@ fn run(scenario: &Scenario, checks: &mut Checks) {
         "random operations, the relay killed -9 in the middle, judged by the oracle",
         || storm(scenario),
     );
+    for tenant in TENANTS {
+        checks.check(&format!("pipeline {tenant} has caught up and says so"), || {
+            let fresh = scenario.await_pipeline(tenant, "Fresh", "True", &["WithinObjective"], 2 * MINUTE)?;
+            Ok(fresh.message)
+        });
+    }
     checks.check("a value of another type waits in _extra", || mixed_type(scenario));
     connect_away(scenario, checks);
     deletion(scenario, checks);
