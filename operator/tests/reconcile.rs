@@ -31,11 +31,18 @@ async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut
 }
 
 fn word(conditions: &[Condition], kind: &str) -> String {
-    find(conditions, kind).map(|c| format!("{}/{}", c.status, c.reason)).unwrap_or_default()
+    find(conditions, kind)
+        .map(|c| format!("{}/{}", c.status, c.reason))
+        .unwrap_or_default()
 }
 
 async fn client(stage: &Stage) -> Client {
-    let path = &stage.info().kubernetes.as_ref().expect("an API server").kubeconfig;
+    let path = &stage
+        .info()
+        .kubernetes
+        .as_ref()
+        .expect("an API server")
+        .kubeconfig;
     let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     Client::try_from(config.expect("a configuration")).expect("a client")
@@ -45,12 +52,17 @@ async fn install_crds(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in tributary_crds::crd::all() {
         let apply = PatchParams::apply("test").force();
-        api.patch(&crd.name_any(), &apply, &Patch::Apply(&crd)).await.expect("a CRD");
+        api.patch(&crd.name_any(), &apply, &Patch::Apply(&crd))
+            .await
+            .expect("a CRD");
         let name = crd.name_any();
         until("CRD established", || async {
             let crd = api.get(&name).await.ok()?;
             let conditions = crd.status?.conditions?;
-            conditions.iter().any(|c| c.type_ == "Established" && c.status == "True").then_some(())
+            conditions
+                .iter()
+                .any(|c| c.type_ == "Established" && c.status == "True")
+                .then_some(())
         })
         .await;
     }
@@ -58,8 +70,11 @@ async fn install_crds(client: &Client) {
 
 async fn namespace(client: &Client, name: &str, labels: serde_json::Value) {
     let api: Api<Namespace> = Api::all(client.clone());
-    let object = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).expect("a namespace");
-    api.create(&PostParams::default(), &object).await.expect("created");
+    let object =
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).expect("a namespace");
+    api.create(&PostParams::default(), &object)
+        .await
+        .expect("created");
 }
 
 async fn create<K>(client: &Client, namespace: &str, object: serde_json::Value) -> Api<K>
@@ -72,7 +87,9 @@ where
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let object: K = serde_json::from_value(object).expect("an object");
-    api.create(&PostParams::default(), &object).await.expect("created");
+    api.create(&PostParams::default(), &object)
+        .await
+        .expect("created");
     api
 }
 
@@ -125,13 +142,14 @@ async fn from_the_first_look_to_the_last() {
 
     // A platform says what does not answer, each by its own condition.
     for name in ["admin", "load"] {
-        let secret = json!({"metadata": {"name": name}, "stringData": {"username": "u", "password": "secret-word"}});
+        let secret =
+            json!({"metadata": {"name": name}, "stringData": {"username": "u", "password": "secret-word"}});
         create::<Secret>(&client, "tributary", secret).await;
     }
     let platforms: Api<DataPlatform> = create(&client, "tributary", platform()).await;
     let status = until("platform status", || async {
         let status = platforms.get("main").await.ok()?.status?;
-        (word(&status.conditions, "HotReachable") != "Unknown/NotYetChecked").then_some(status)
+        (status.observed_generation > 0).then_some(status)
     })
     .await;
     assert_eq!(word(&status.conditions, "ConnectReachable"), "False/Unreachable");
@@ -142,15 +160,28 @@ async fn from_the_first_look_to_the_last() {
     // A pipeline without its Secret is refused with the field named, and makes nothing.
     let pipelines: Api<TenantPipeline> = create(&client, "tenant-acme", pipeline()).await;
     let tables: Api<StarRocksTable> = Api::namespaced(client.clone(), "tenant-acme");
-    let status = until("refusal", || async { pipelines.get("acme").await.ok()?.status?.reason.map(|r| (r, ())) }).await;
+    let status = until("refusal", || async {
+        pipelines.get("acme").await.ok()?.status?.reason.map(|r| (r, ()))
+    })
+    .await;
     assert_eq!(status.0, "SecretNotFound");
-    assert!(tables.list(&Default::default()).await.expect("a list").items.is_empty());
+    assert!(
+        tables
+            .list(&Default::default())
+            .await
+            .expect("a list")
+            .items
+            .is_empty()
+    );
 
     // With it, the child table appears under its owner, and what does not answer is Unknown.
     let uri = "mongodb://u:secret-word@127.0.0.1:1/?replicaSet=rs0";
     let secret = json!({"metadata": {"name": "acme-mongodb"}, "stringData": {"uri": uri}});
     create::<Secret>(&client, "tenant-acme", secret).await;
-    let child = until("child table", || async { tables.get_opt("acme.orders.orders").await.ok()? }).await;
+    let child = until("child table", || async {
+        tables.get_opt("acme.orders.orders").await.ok()?
+    })
+    .await;
     assert_eq!(child.owner_references()[0].name, "acme");
     assert_eq!(child.spec.database.as_deref(), Some("tenant_acme"));
     let status = until("backends unknown", || async {
@@ -180,9 +211,21 @@ async fn steady_objects_are_not_written(
 ) {
     let versions = || async {
         (
-            platforms.get("main").await.ok().and_then(|o| o.resource_version()),
-            pipelines.get("acme").await.ok().and_then(|o| o.resource_version()),
-            tables.get("acme.orders.orders").await.ok().and_then(|o| o.resource_version()),
+            platforms
+                .get("main")
+                .await
+                .ok()
+                .and_then(|o| o.resource_version()),
+            pipelines
+                .get("acme")
+                .await
+                .ok()
+                .and_then(|o| o.resource_version()),
+            tables
+                .get("acme.orders.orders")
+                .await
+                .ok()
+                .and_then(|o| o.resource_version()),
         )
     };
     // What the breakers learn in their first minute may still change a reason once.
@@ -203,7 +246,10 @@ async fn deletion(
     tables: &Api<StarRocksTable>,
 ) {
     // The platform waits for its pipelines.
-    platforms.delete("main", &DeleteParams::default()).await.expect("deleted");
+    platforms
+        .delete("main", &DeleteParams::default())
+        .await
+        .expect("deleted");
     until("platform in use", || async {
         let status = platforms.get("main").await.ok()?.status?;
         (status.reason.as_deref() == Some("InUse")).then_some(())
@@ -211,7 +257,10 @@ async fn deletion(
     .await;
 
     // The pipeline waits for Connect, says so, and makes nothing meanwhile.
-    pipelines.delete("acme", &DeleteParams::default()).await.expect("deleted");
+    pipelines
+        .delete("acme", &DeleteParams::default())
+        .await
+        .expect("deleted");
     let waiting = until("pipeline waits", || async {
         let status = pipelines.get("acme").await.ok()?.status?;
         (status.reason.as_deref() == Some("Deleting")).then(|| status.message.unwrap_or_default())
@@ -221,12 +270,30 @@ async fn deletion(
 
     // Whoever takes the platform away declares its backends gone: nothing hangs any more.
     let release = json!({"metadata": {"finalizers": null}});
-    platforms.patch("main", &PatchParams::default(), &Patch::Merge(&release)).await.expect("released");
-    until("pipeline gone", || async { pipelines.get_opt("acme").await.ok()?.is_none().then_some(()) }).await;
+    platforms
+        .patch("main", &PatchParams::default(), &Patch::Merge(&release))
+        .await
+        .expect("released");
+    until("pipeline gone", || async {
+        pipelines.get_opt("acme").await.ok()?.is_none().then_some(())
+    })
+    .await;
     until("child gone", || async {
-        tables.get_opt("acme.orders.orders").await.ok()?.is_none().then_some(())
+        tables
+            .get_opt("acme.orders.orders")
+            .await
+            .ok()?
+            .is_none()
+            .then_some(())
     })
     .await;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "tenant-acme");
-    assert!(secrets.get_opt("acme-mongodb").await.expect("an answer").is_some(), "the tenant's Secret is the tenant's");
+    assert!(
+        secrets
+            .get_opt("acme-mongodb")
+            .await
+            .expect("an answer")
+            .is_some(),
+        "the tenant's Secret is the tenant's"
+    );
 }

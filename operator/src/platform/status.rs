@@ -22,7 +22,11 @@ pub fn status(
     seen: &Referenced,
     now: Timestamp,
 ) -> DataPlatformStatus {
-    let mut verdicts: Vec<(C, Verdict<R>)> = answers.iter().map(verdict).collect();
+    let mut verdicts: Vec<(C, Verdict<R>)> = answers
+        .iter()
+        .filter(|answer| !is_old_news(answer, platform))
+        .map(verdict)
+        .collect();
     if let Some((reason, message)) = &plan.hot_missing {
         verdicts.push((C::HotReachable, Verdict::bad(*reason, message.as_str())));
     }
@@ -41,6 +45,22 @@ pub fn status(
         stalled,
     };
     build(platform, observation, Some(seen.pipelines), now)
+}
+
+/// A breaker that refuses to ask says nothing new about an endpoint that is known to be away: what was last seen stays said.
+fn is_old_news(answer: &Answer, platform: &DataPlatform) -> bool {
+    let skipped = match answer {
+        Answer::Kafka(result) | Answer::Connect(result) | Answer::Hot(result) => {
+            matches!(result, Err(error) if error.class == ErrorClass::CircuitOpen)
+        }
+        Answer::SourceSecrets(_) => false,
+    };
+    let (kind, _) = verdict(answer);
+    let known = platform
+        .status
+        .as_ref()
+        .and_then(|s| find(&s.conditions, kind.as_str()));
+    skipped && known.is_some_and(|c| c.status == ConditionStatus::False)
 }
 
 /// The status while deletion waits.
@@ -218,6 +238,29 @@ mod tests {
                 .as_deref()
                 .is_some_and(|m| m.contains("connection refused"))
         );
+    }
+
+    #[test]
+    fn an_open_breaker_does_not_rewrite_a_known_outage() {
+        let away = |class| {
+            let mut answers = good();
+            answers.push(Answer::Connect(Err(BackendError::new(
+                Backend::Connect,
+                class,
+                "x",
+                "refused",
+            ))));
+            answers
+        };
+        let mut platform = platform();
+        let down = away(ErrorClass::Unreachable);
+        platform.status = Some(status(&platform, &plan(), &down, &seen(), Timestamp::UNIX_EPOCH));
+        let open: Vec<Answer> = away(ErrorClass::CircuitOpen)
+            .into_iter()
+            .filter(|a| !matches!(a, Answer::Connect(Ok(_))))
+            .collect();
+        let next = status(&platform, &plan(), &open, &seen(), Timestamp::now());
+        assert_eq!(Some(next), platform.status);
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn judge(name: &str, outcome: &Outcome) -> Judgement {
         }
         Outcome::Unavailable(error) => {
             let verdict = match failure(error) {
-                v if error.is_retryable() => Verdict::unknown(R::BackendUnavailable, v.message),
+                _ if error.is_retryable() => Verdict::unknown(R::BackendUnavailable, away(error)),
                 v => v,
             };
             (vec![(C::Exists, verdict.clone()), (C::InSync, verdict)], None)
@@ -149,6 +149,14 @@ fn planned_verdicts(name: &str, planned: &Planned) -> Vec<(C, Verdict<R>)> {
         ),
     };
     vec![(C::Exists, exists), (C::InSync, in_sync)]
+}
+
+/// The same words whichever call met the outage: a status must not change because another one did.
+pub fn away(error: &BackendError) -> String {
+    format!(
+        "{} does not answer; what the table looks like is not known.",
+        error.backend
+    )
 }
 
 fn failure(error: &BackendError) -> Verdict<R> {

@@ -41,7 +41,11 @@ pub async fn reconcile(table: &StarRocksTable, context: &Context) -> Result<Acti
             R::InUse,
             format!("Deletion waits: {} still write to this table.", users.join(", ")),
         ),
-        Blocked::Backend(error) => (R::BackendUnavailable, format!("Deletion waits: {error}")),
+        Blocked::Backend(error) if error.is_retryable() => (
+            R::BackendUnavailable,
+            format!("Deletion waits: {}", status::away(error)),
+        ),
+        Blocked::Backend(error) => (R::BackendUnavailable, format!("Deletion waits: {error}.")),
     };
     let next = status::waiting(table, reason, &message, Timestamp::now());
     // A terminating namespace may refuse the write; the teardown goes on without it.

@@ -204,7 +204,11 @@ async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error
 const PLATFORM_GONE: &str = "the DataPlatform is gone";
 
 fn unreachable<T>(error: &BackendError) -> Seen<T> {
-    Seen::Unreachable(format!("{} does not answer ({}).", error.backend, error.class))
+    Seen::Unreachable(if error.is_retryable() {
+        format!("{} does not answer.", error.backend)
+    } else {
+        format!("{error}.")
+    })
 }
 
 async fn connector(subject: &Subject<'_>, context: &Context) -> Seen<ConnectorRun> {
