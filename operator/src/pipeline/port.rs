@@ -8,7 +8,7 @@ pub const RANGE: std::ops::Range<u16> = 20_000..30_000;
 /// The port inside a pod of its own network.
 pub const POD_PORT: u16 = 8080;
 
-/// Where a relay of `identity` (`namespace/name/ordinal`) listens, given the ports that *other* relays hold already and the
+/// Where a relay of `identity` (`<ownerID>/<namespace>/<name>/<ordinal>`) listens, given the ports that *other* relays hold already and the
 /// one it holds itself. A held port is kept: moving would restart the relay. Two relays that took the same port at the same
 /// moment are told apart by `yields`: the younger one moves.
 pub fn choose(identity: &str, held: Option<u16>, taken: &dyn Fn(u16) -> bool) -> Option<u16> {

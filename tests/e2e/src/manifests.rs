@@ -10,8 +10,17 @@ use tributary_stage::{StageInfo, connect};
 /// Namespace of the platform, its credentials and its relays.
 pub const PLATFORM_NAMESPACE: &str = "tributary";
 pub const PLATFORM: &str = "main";
-pub const OWNER_ID: &str = "stage";
 pub const TENANTS: [&str; 2] = ["acme", "globex"];
+
+/// The platform's `ownerID`: each stage's own, because relays of several stages share this machine's ports.
+pub fn owner_id(info: &StageInfo) -> &str {
+    &info.id
+}
+
+/// Name of the connector of a tenant's pipeline.
+pub fn connector(info: &StageInfo, tenant: &str) -> String {
+    format!("{}.tenant-{tenant}.{tenant}", owner_id(info))
+}
 
 /// Files under `tests/e2e/manifests`, in the order in which they are applied.
 pub fn files() -> Vec<PathBuf> {
@@ -42,7 +51,7 @@ pub fn platform(info: &StageInfo) -> Result<String> {
         "apiVersion": "tributary.dev/v1alpha1", "kind": "DataPlatform",
         "metadata": {"name": PLATFORM, "namespace": PLATFORM_NAMESPACE},
         "spec": {
-            "ownerID": OWNER_ID,
+            "ownerID": owner_id(info),
             "allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"tributary.dev/platform": PLATFORM}}},
             "tenancy": {"tenantNames": "NamespaceLabel", "hotDatabase": "tenant_{tenant}"},
             "kafka": {"bootstrapServers": [kafka.bootstrap]},

@@ -10,7 +10,7 @@ use tributary_stage::{Options, Parts, Stage, StageInfo};
 
 use crate::http;
 use crate::kubectl::{Condition, Kubectl, Object};
-use crate::manifests::{self, OWNER_ID};
+use crate::manifests;
 use crate::programs::{Programs, Verdict};
 use crate::relay;
 use crate::sql::Sql;
@@ -155,7 +155,7 @@ impl Scenario {
             .as_ref()
             .context("this stage has no Kafka Connect")?
             .url;
-        let name = format!("{OWNER_ID}.tenant-{tenant}.{tenant}");
+        let name = manifests::connector(self.info(), tenant);
         match http::get(&format!("{url}/connectors/{name}"))? {
             (200, found) => Ok(Some(found)),
             (404, Value::Object(_)) => Ok(None),

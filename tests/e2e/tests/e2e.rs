@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use tributary_e2e::checks::Checks;
 use tributary_e2e::kubectl::Object;
-use tributary_e2e::manifests::{self, OWNER_ID, PLATFORM, PLATFORM_NAMESPACE, TENANTS, source_secret};
+use tributary_e2e::manifests::{self, PLATFORM, PLATFORM_NAMESPACE, TENANTS, source_secret};
 use tributary_e2e::scenario::{Scenario, pipeline};
 use tributary_e2e::wait::{Look, until};
 use tributary_e2e::{chart, relay};
@@ -292,7 +292,7 @@ fn deletion(scenario: &Scenario, checks: &mut Checks) {
         ensure!(
             scenario
                 .connector(other)?
-                .is_some_and(|c| c["name"] == format!("{OWNER_ID}.tenant-{other}.{other}")),
+                .is_some_and(|c| c["name"] == manifests::connector(scenario.info(), other)),
             "its connector is gone"
         );
         scenario.await_flowing(other)

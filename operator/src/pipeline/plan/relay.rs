@@ -206,7 +206,8 @@ fn render(
     let host_port = match deployment::uses_host_network(settings.pod_overrides.as_ref()) {
         false => None,
         true => {
-            let identity = format!("{}/{}/{RELAY_ORDINAL}", owner.namespace, owner.name);
+            // With the owner ID: two clusters that share a machine must not agree on a port.
+            let identity = format!("{owner}/{RELAY_ORDINAL}");
             let held = observed.deployment.as_ref().and_then(held_port);
             let chosen = port::choose(&identity, held, &|p| observed.taken_ports.contains(&p));
             Some(chosen.ok_or("every port from 20000 to 29999 belongs to another relay")?)

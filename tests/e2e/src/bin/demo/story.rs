@@ -10,7 +10,7 @@ use serde_json::Value;
 use tributary_e2e::kubectl::Object;
 use tributary_e2e::manifests::{self, PLATFORM_NAMESPACE, TENANTS, source_secret};
 use tributary_e2e::process::run;
-use tributary_e2e::scenario::{Scenario, pipeline};
+use tributary_e2e::scenario::Scenario;
 use tributary_e2e::wait::{Look, until};
 use tributary_e2e::{chart, http, relay};
 use tributary_stage::{Stage, StageInfo, binary, connect, setup};
@@ -94,15 +94,19 @@ impl Story {
     fn refusal(&self, console: &mut Console) -> Result<()> {
         console.chapter("Bad YAML is refused when it is applied, and the field is named");
         let good = fs::read_to_string(examples().join("4-globex.yaml"))?;
-        let bad = good.replace("primaryKey: [feature_id]", "primaryKey: [feature]");
-        ensure!(
-            bad != good,
-            "the example changed: it has no primaryKey: [feature_id]"
+        let bad = good
+            .replace(
+                "name: source_file, type",
+                "name: source_file, from: file, value: none, type",
+            )
+            .replace("namespace: tenant-globex", "namespace: default");
+        ensure!(bad != good, "the example changed: it has no column source_file");
+        console.command(
+            "kubectl apply -f bad.yaml        # 4-globex.yaml, source_file with both from and value",
         );
-        console.command("kubectl apply -f bad.yaml        # 4-globex.yaml with primaryKey: [feature]");
         let refusal = self.scenario.kubectl.refusal(&bad)?;
         ensure!(
-            refusal.contains("primaryKey names a column that is not declared"),
+            refusal.contains("template.columns[5]") && refusal.contains("at most one of from, value"),
             "refused with {refusal}"
         );
         console.say(refusal.trim());
