@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tributary_crds::effective::builtin;
 use tributary_crds::platform::{DataPlatform, DataPlatformStatus};
+use tributary_crds::status::clip;
 use tributary_crds::status::{
     Composed, ConditionStatus, Held, Observation, PlatformCondition as C, PlatformReason as R, Verdict,
     compose, find,
@@ -71,7 +72,7 @@ pub fn in_use(platform: &DataPlatform, users: &[String], now: Timestamp) -> Data
         text.push_str(&format!(" and {} more", users.len() - SHOWN));
     }
     let message = format!("Deletion waits: {text} still name this platform. Delete them first.");
-    let verdict = Verdict::bad(R::InUse, message);
+    let verdict = Verdict::bad(R::InUse, message.as_str());
     let observation = Observation {
         generation: platform.metadata.generation.unwrap_or_default(),
         verdicts: vec![(C::CapacityAvailable, verdict.clone())],
@@ -80,7 +81,12 @@ pub fn in_use(platform: &DataPlatform, users: &[String], now: Timestamp) -> Data
         reconciling: None,
         stalled: None,
     };
-    build(platform, observation, None, now)
+    // Whatever else is wrong with it: this is what its deletion waits for.
+    DataPlatformStatus {
+        reason: Some(R::InUse.as_str().to_owned()),
+        message: Some(clip(&message)),
+        ..build(platform, observation, None, now)
+    }
 }
 
 pub fn is_ready(status: &DataPlatformStatus) -> bool {

@@ -1,6 +1,7 @@
 //! From an outcome to conditions.
 
 use jiff::Timestamp;
+use tributary_crds::status::clip;
 use tributary_crds::status::{
     Composed, ConditionStatus, Held, Observation, TableCondition as C, TableReason as R, Verdict, compose,
     find,
@@ -83,8 +84,8 @@ pub fn waiting(table: &StarRocksTable, reason: R, message: &str, now: Timestamp)
     let composed = compose(&previous.conditions, observation, now);
     StarRocksTableStatus {
         conditions: composed.conditions,
-        reason: Some(composed.reason),
-        message: Some(composed.message),
+        reason: Some(reason.as_str().to_owned()),
+        message: Some(clip(message)),
         observed_generation: generation,
         ..previous
     }
