@@ -101,7 +101,11 @@ impl Cluster {
     }
 
     pub fn error_log(&self, id: &str) -> Option<String> {
-        self.error_logs.lock().iter().find(|(i, _)| i == id).map(|(_, text)| text.clone())
+        self.error_logs
+            .lock()
+            .iter()
+            .find(|(i, _)| i == id)
+            .map(|(_, text)| text.clone())
     }
 
     pub fn remember_job(&self, job: AlterJob) {
@@ -136,7 +140,10 @@ impl Cluster {
     }
 
     fn publish(self: &Arc<Self>, txn: &Arc<Txn>, table: &Arc<Table>) {
-        let lag = self.faults.take(FaultKind::StaleRead, &txn.db, &txn.table).map(|(_, fault)| fault.delay());
+        let lag = self
+            .faults
+            .take(FaultKind::StaleRead, &txn.db, &txn.table)
+            .map(|(_, fault)| fault.delay());
         let visible = {
             let mut state = table.write();
             let visible = state.publish(txn.id);

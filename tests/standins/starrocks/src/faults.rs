@@ -201,10 +201,17 @@ mod tests {
     fn a_fault_strikes_where_and_as_often_as_told() {
         let faults = Faults::default();
         let order: Order =
-            serde_json::from_str(r#"{"kind":"slow_publish","delay_ms":5,"db":"a","count":1,"skip":1}"#).unwrap();
+            serde_json::from_str(r#"{"kind":"slow_publish","delay_ms":5,"db":"a","count":1,"skip":1}"#)
+                .unwrap();
         faults.add(order);
-        assert!(faults.take(FaultKind::SlowPublish, "b", "t").is_none(), "another database");
-        assert!(faults.take(FaultKind::TooManyVersions, "a", "t").is_none(), "another kind");
+        assert!(
+            faults.take(FaultKind::SlowPublish, "b", "t").is_none(),
+            "another database"
+        );
+        assert!(
+            faults.take(FaultKind::TooManyVersions, "a", "t").is_none(),
+            "another kind"
+        );
         assert!(faults.take(FaultKind::SlowPublish, "a", "t").is_none(), "skipped");
         let (_, fault) = faults.take(FaultKind::SlowPublish, "a", "t").unwrap();
         assert_eq!(fault.delay(), Duration::from_millis(5));

@@ -81,10 +81,20 @@ impl Standin {
         };
         let cluster = Arc::new(Cluster::new(config.settings, config.users));
         let mut tasks = JoinSet::new();
-        let door = Arc::new(http::fe::Fe { cluster: cluster.clone(), be_http: be_address.clone() });
-        tasks.spawn(http::serve(fe, move |request, peer| door.clone().handle(request, peer)));
-        let door = Arc::new(http::be::Be { cluster: cluster.clone(), address: be_address });
-        tasks.spawn(http::serve(be, move |request, peer| door.clone().handle(request, peer)));
+        let door = Arc::new(http::fe::Fe {
+            cluster: cluster.clone(),
+            be_http: be_address.clone(),
+        });
+        tasks.spawn(http::serve(fe, move |request, peer| {
+            door.clone().handle(request, peer)
+        }));
+        let door = Arc::new(http::be::Be {
+            cluster: cluster.clone(),
+            address: be_address,
+        });
+        tasks.spawn(http::serve(be, move |request, peer| {
+            door.clone().handle(request, peer)
+        }));
         tasks.spawn(mysql::serve(mysql, cluster.clone()));
         let router = http::admin::router(cluster.clone());
         tasks.spawn(async move {
@@ -92,7 +102,11 @@ impl Standin {
                 tracing::error!(%error, "admin door closed");
             }
         });
-        Ok(Self { addresses, cluster, tasks })
+        Ok(Self {
+            addresses,
+            cluster,
+            tasks,
+        })
     }
 
     /// Runs until a door fails, which none does by itself.

@@ -29,7 +29,10 @@ async fn list(State(cluster): State<Arc<Cluster>>) -> Json<Value> {
 
 async fn add(State(cluster): State<Arc<Cluster>>, Json(order): Json<Order>) -> (StatusCode, Json<Value>) {
     tracing::info!(?order, "fault ordered");
-    (StatusCode::CREATED, Json(json!({ "id": cluster.faults.add(order) })))
+    (
+        StatusCode::CREATED,
+        Json(json!({ "id": cluster.faults.add(order) })),
+    )
 }
 
 async fn clear(State(cluster): State<Arc<Cluster>>) -> StatusCode {
@@ -38,7 +41,11 @@ async fn clear(State(cluster): State<Arc<Cluster>>) -> StatusCode {
 }
 
 async fn remove(State(cluster): State<Arc<Cluster>>, Path(id): Path<u64>) -> StatusCode {
-    if cluster.faults.remove(id) { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+    if cluster.faults.remove(id) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_FOUND
+    }
 }
 
 async fn counters(State(cluster): State<Arc<Cluster>>) -> Json<Value> {
@@ -76,7 +83,9 @@ async fn compaction(
     Path((db, table)): Path<(String, String)>,
     Json(wanted): Json<Compaction>,
 ) -> StatusCode {
-    let Some(table) = cluster.catalog.read().table(&db, &table) else { return StatusCode::NOT_FOUND };
+    let Some(table) = cluster.catalog.read().table(&db, &table) else {
+        return StatusCode::NOT_FOUND;
+    };
     let mut state = table.write();
     let limit = wanted.limit.unwrap_or_else(|| state.versions.limit());
     state.versions.set_compaction(wanted.rate.max(0.0), limit);
@@ -87,7 +96,11 @@ async fn versions(
     State(cluster): State<Arc<Cluster>>,
     Path((db, table)): Path<(String, String)>,
 ) -> Result<Json<Value>, StatusCode> {
-    let table = cluster.catalog.read().table(&db, &table).ok_or(StatusCode::NOT_FOUND)?;
+    let table = cluster
+        .catalog
+        .read()
+        .table(&db, &table)
+        .ok_or(StatusCode::NOT_FOUND)?;
     let mut state = table.write();
     let (versions, limit) = (state.versions.count(), state.versions.limit());
     Ok(Json(json!({

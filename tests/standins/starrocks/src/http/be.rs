@@ -26,13 +26,17 @@ pub struct Be {
 }
 
 impl Be {
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Result<HttpResponse, Dropped> {
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<HttpResponse, Dropped> {
         let path = segments(request.uri().path());
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match (request.method(), path.as_slice()) {
-            (&Method::GET, ["api", "health"]) => {
-                Ok(responses::json("{\"status\": \"OK\",\"msg\": \"To Be Added\"}".into()))
-            }
+            (&Method::GET, ["api", "health"]) => Ok(responses::json(
+                "{\"status\": \"OK\",\"msg\": \"To Be Added\"}".into(),
+            )),
             (&Method::GET, ["api", "_load_error_log"]) => {
                 let file = query_value(request.uri().query(), "file").unwrap_or_default();
                 Ok(match self.cluster.error_log(&file) {
@@ -69,7 +73,10 @@ impl Be {
         };
         // In its own task: once the body is here, the load outlives the client.
         let cluster = self.cluster.clone();
-        let slow = cluster.faults.take(FaultKind::SlowBody, db, table).map(|(_, fault)| fault.delay());
+        let slow = cluster
+            .faults
+            .take(FaultKind::SlowBody, db, table)
+            .map(|(_, fault)| fault.delay());
         let run = tokio::spawn(async move {
             match receive(request, slow).await {
                 Ok(body) => load.finish(body).await,
@@ -87,12 +94,26 @@ impl Be {
 
     fn answer(&self, reply: &LoadReply) -> HttpResponse {
         self.cluster.counters.load(reply.status);
-        tracing::debug!(label = reply.label, status = reply.status, message = reply.message, "stream load");
+        tracing::debug!(
+            label = reply.label,
+            status = reply.status,
+            message = reply.message,
+            "stream load"
+        );
         responses::json(reply.to_json())
     }
 
-    fn header_phase(&self, headers: &HeaderMap, db: &str, table: &str, peer: SocketAddr) -> Result<Load, Box<LoadReply>> {
-        let label = headers.get("label").and_then(|l| l.to_str().ok()).unwrap_or_default();
+    fn header_phase(
+        &self,
+        headers: &HeaderMap,
+        db: &str,
+        table: &str,
+        peer: SocketAddr,
+    ) -> Result<Load, Box<LoadReply>> {
+        let label = headers
+            .get("label")
+            .and_then(|l| l.to_str().ok())
+            .unwrap_or_default();
         let fail = |message: String| Box::new(LoadReply::fail(label, message));
         let user = self.authenticate(headers, db, table, peer).map_err(fail)?;
         Load::begin(
@@ -102,16 +123,30 @@ impl Be {
                 table,
                 user: &user,
                 headers: LoadHeaders::parse(headers).map_err(fail)?,
-                content_length: headers.get(CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse().ok()),
+                content_length: headers
+                    .get(CONTENT_LENGTH)
+                    .and_then(|l| l.to_str().ok()?.parse().ok()),
                 be_http: &self.address,
             },
         )
     }
 
-    pub fn authenticate(&self, headers: &HeaderMap, db: &str, table: &str, peer: SocketAddr) -> Result<String, String> {
+    pub fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        db: &str,
+        table: &str,
+        peer: SocketAddr,
+    ) -> Result<String, String> {
         let credentials = auth::basic(headers).ok_or("no valid Basic authorization")?;
         let known = self.cluster.password_of(&credentials.user) == Some(credentials.password.as_str());
-        if !known || self.cluster.faults.take(FaultKind::AuthFailure, db, table).is_some() {
+        if !known
+            || self
+                .cluster
+                .faults
+                .take(FaultKind::AuthFailure, db, table)
+                .is_some()
+        {
             return Err(format!("Access denied for {}@{}", credentials.user, peer.ip()));
         }
         Ok(credentials.user)
@@ -136,7 +171,9 @@ pub async fn receive(request: Request<Incoming>, slow: Option<std::time::Duratio
         }
     }
     match announced {
-        Some(length) if length != received.len() as u64 => Err("receive body don't equal with body bytes".into()),
+        Some(length) if length != received.len() as u64 => {
+            Err("receive body don't equal with body bytes".into())
+        }
         _ => Ok(received.freeze()),
     }
 }

@@ -50,7 +50,8 @@ where
         let handler = handler.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| handler(request, peer));
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "connection ended");
             }
@@ -60,7 +61,10 @@ where
 
 /// The decoded segments of a path.
 pub fn segments(path: &str) -> Vec<String> {
-    path.split('/').filter(|s| !s.is_empty()).map(percent_decode).collect()
+    path.split('/')
+        .filter(|s| !s.is_empty())
+        .map(percent_decode)
+        .collect()
 }
 
 pub fn query_value(query: Option<&str>, name: &str) -> Option<String> {

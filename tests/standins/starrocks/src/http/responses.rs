@@ -12,7 +12,9 @@ pub type HttpResponse = Response<Full<Bytes>>;
 fn with_type(status: StatusCode, content_type: &'static str, body: String) -> HttpResponse {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -25,14 +27,18 @@ pub fn text(status: StatusCode, body: String) -> HttpResponse {
 }
 
 fn closing(mut response: HttpResponse) -> HttpResponse {
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 /// FE: pretty Gson with two spaces, HashMap order, connection closed, status 200.
 pub fn fe_failed(exception: &str, message: &str) -> HttpResponse {
     let message = quoted(&format!("class com.starrocks.common.{exception}: {message}"));
-    closing(json(format!("{{\n  \"Status\": \"FAILED\",\n  \"Message\": {message}\n}}")))
+    closing(json(format!(
+        "{{\n  \"Status\": \"FAILED\",\n  \"Message\": {message}\n}}"
+    )))
 }
 
 /// FE: to the node that takes the load. Empty body, connection closed.
@@ -46,8 +52,14 @@ pub fn fe_redirect(location: &str) -> HttpResponse {
 
 /// FE: credentials or grants.
 pub fn fe_unauthorized(message: &str) -> HttpResponse {
-    let mut response = with_type(StatusCode::UNAUTHORIZED, "application/json", rest_result(Err(message)));
-    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"\""));
+    let mut response = with_type(
+        StatusCode::UNAUTHORIZED,
+        "application/json",
+        rest_result(Err(message)),
+    );
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"\""));
     closing(response)
 }
 
@@ -68,7 +80,11 @@ pub fn rest_result(result: Result<(), &str>) -> String {
 
 /// `get_load_state`.
 pub fn load_state(state: &str, reason: &str) -> String {
-    let reason = if reason.is_empty() { String::new() } else { format!(r#""reason":{},"#, quoted(reason)) };
+    let reason = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(r#""reason":{},"#, quoted(reason))
+    };
     format!(r#"{{"state":"{state}",{reason}"status":"OK","code":"0","msg":"Success","message":"OK"}}"#)
 }
 
@@ -99,7 +115,13 @@ pub struct LoadReply {
 
 impl LoadReply {
     pub fn fail(label: &str, message: impl Into<String>) -> Self {
-        Self { txn_id: -1, label: label.to_owned(), status: "Fail", message: message.into(), ..Self::default() }
+        Self {
+            txn_id: -1,
+            label: label.to_owned(),
+            status: "Fail",
+            message: message.into(),
+            ..Self::default()
+        }
     }
 
     /// Four spaces, the server's key order.
@@ -142,7 +164,11 @@ pub struct Pretty {
 
 impl Pretty {
     fn key(&mut self, key: &str) {
-        let _ = write!(self.body, "{}\n    \"{key}\": ", if self.body.is_empty() { "" } else { "," });
+        let _ = write!(
+            self.body,
+            "{}\n    \"{key}\": ",
+            if self.body.is_empty() { "" } else { "," }
+        );
     }
 
     pub fn number(&mut self, key: &str, value: impl std::fmt::Display) {
@@ -166,7 +192,13 @@ mod tests {
 
     #[test]
     fn the_load_reply_has_the_servers_layout() {
-        let reply = LoadReply { txn_id: 7, label: "l".into(), status: "Success", message: "OK".into(), ..LoadReply::default() };
+        let reply = LoadReply {
+            txn_id: 7,
+            label: "l".into(),
+            status: "Success",
+            message: "OK".into(),
+            ..LoadReply::default()
+        };
         let json = reply.to_json();
         assert!(json.starts_with("{\n    \"TxnId\": 7,\n    \"Label\": \"l\",\n    \"Status\": \"Success\",\n    \"Message\": \"OK\",\n"));
         assert!(json.ends_with("\"CommitAndPublishTimeMs\": 0\n}"));
@@ -178,7 +210,9 @@ mod tests {
         use http_body_util::BodyExt as _;
         let response = fe_failed("DdlException", "No backend alive.");
         assert_eq!(response.status(), 200);
-        let body = futures::executor::block_on(response.into_body().collect()).unwrap().to_bytes();
+        let body = futures::executor::block_on(response.into_body().collect())
+            .unwrap()
+            .to_bytes();
         assert_eq!(
             body,
             "{\n  \"Status\": \"FAILED\",\n  \"Message\": \"class com.starrocks.common.DdlException: No backend alive.\"\n}"

@@ -6,17 +6,27 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Request};
 
+use super::Dropped;
 use super::be::{Be, receive};
 use super::responses::{self, HttpResponse, Pretty};
-use super::Dropped;
 use crate::cluster::Cluster;
 use crate::load::session::{self, Session, TxnError};
 use crate::load::txn::TxnState;
 
 /// What FE does with a request: `Ok` is its own answer, otherwise a 307 to the BE.
-pub async fn fe(cluster: &Arc<Cluster>, be_http: &str, request: &Request<Incoming>, operation: &str) -> HttpResponse {
+pub async fn fe(
+    cluster: &Arc<Cluster>,
+    be_http: &str,
+    request: &Request<Incoming>,
+    operation: &str,
+) -> HttpResponse {
     let headers = request.headers();
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    };
     if !matches!(operation, "begin" | "load" | "prepare" | "commit" | "rollback") {
         return responses::fe_failed("DdlException", &format!("unknown operation: {operation}"));
     }
@@ -29,7 +39,11 @@ pub async fn fe(cluster: &Arc<Cluster>, be_http: &str, request: &Request<Incomin
     {
         match txn.state() {
             TxnState::Committed | TxnState::Visible => {
-                return fe_ok(&format!("Transaction {} has already committed, label is {label}", txn.id), label, txn.id);
+                return fe_ok(
+                    &format!("Transaction {} has already committed, label is {label}", txn.id),
+                    label,
+                    txn.id,
+                );
             }
             TxnState::Prepared => {
                 if let Ok(session) = session::find(cluster, headers) {
@@ -57,9 +71,18 @@ fn fe_ok(message: &str, label: &str, txn_id: i64) -> HttpResponse {
     ))
 }
 
-pub async fn be(be: &Be, request: Request<Incoming>, operation: &str, peer: SocketAddr) -> Result<HttpResponse, Dropped> {
+pub async fn be(
+    be: &Be,
+    request: Request<Incoming>,
+    operation: &str,
+    peer: SocketAddr,
+) -> Result<HttpResponse, Dropped> {
     let headers = request.headers().clone();
-    let label = headers.get("label").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let label = headers
+        .get("label")
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let done = match be.authenticate(&headers, "", "", peer) {
         Ok(user) => run(&be.cluster, request, &headers, operation, &user).await,
         Err(message) => Err(TxnError::Internal(message)),
@@ -135,7 +158,10 @@ fn figures(out: &mut Pretty, session: &Session) {
         ("NumberFilteredRows", totals.filtered),
         ("NumberUnselectedRows", 0),
         ("LoadBytes", totals.bytes),
-        ("LoadTimeMs", u64::try_from(session.started.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        (
+            "LoadTimeMs",
+            u64::try_from(session.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ),
         ("StreamLoadPlanTimeMs", 0),
         ("ReceivedDataTimeMs", 0),
         ("WriteDataTimeMs", 0),

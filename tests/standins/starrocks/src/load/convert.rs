@@ -18,8 +18,8 @@ pub fn from_json(ty: &ColumnType, name: &str, raw: &str, zone: &TimeZone) -> Res
         (_, ColumnType::Struct(fields)) => from_json_struct(fields, name, raw, zone),
         (_, ColumnType::Map(key, value)) => from_json_map(key, value, name, raw, zone),
         (JsonKind::String, _) => {
-            let text: Cow<'_, str> =
-                serde_json::from_str(raw).map_err(|e| format!("Failed to parse value as string, column={name}, error={e}"))?;
+            let text: Cow<'_, str> = serde_json::from_str(raw)
+                .map_err(|e| format!("Failed to parse value as string, column={name}, error={e}"))?;
             from_text(ty, name, &text, zone)
         }
         (JsonKind::Number, ColumnType::Boolean) => Ok(Value::Bool(number(raw, name)? != 0.0)),
@@ -29,13 +29,13 @@ pub fn from_json(ty: &ColumnType, name: &str, raw: &str, zone: &TimeZone) -> Res
             from_text(ty, name, if raw == "true" { "1" } else { "0" }, zone)
         }
         (JsonKind::Composite, ColumnType::Varchar(_) | ColumnType::Char(_)) => {
-            let minified: Box<serde_json::value::RawValue> =
-                serde_json::from_str(raw).map_err(|e| format!("Failed to minify array/object as string. column={name}, error={e}"))?;
+            let minified: Box<serde_json::value::RawValue> = serde_json::from_str(raw)
+                .map_err(|e| format!("Failed to minify array/object as string. column={name}, error={e}"))?;
             from_text(ty, name, &minify(minified.get()), zone)
         }
-        (JsonKind::Bool | JsonKind::Composite, _) => {
-            Err(format!("Unsupported value type. Numeric type is required. column={name}"))
-        }
+        (JsonKind::Bool | JsonKind::Composite, _) => Err(format!(
+            "Unsupported value type. Numeric type is required. column={name}"
+        )),
     }
 }
 
@@ -74,11 +74,13 @@ pub fn from_text(ty: &ColumnType, name: &str, text: &str, zone: &TimeZone) -> Re
         },
         ColumnType::Float => Ok(Value::Float(f64::from(number(text, name)? as f32))),
         ColumnType::Double => Ok(Value::Float(number(text, name)?)),
-        ColumnType::Decimal { precision, scale } => {
-            parse_decimal(text, *precision, *scale).map(Value::Big).ok_or_else(|| {
-                format!("Decimal '{text}' is out of range. The type of '{name}' is decimal({precision},{scale})")
-            })
-        }
+        ColumnType::Decimal { precision, scale } => parse_decimal(text, *precision, *scale)
+            .map(Value::Big)
+            .ok_or_else(|| {
+                format!(
+                    "Decimal '{text}' is out of range. The type of '{name}' is decimal({precision},{scale})"
+                )
+            }),
         ColumnType::Date => match parse_datetime(text, zone) {
             Some(at) => Ok(Value::Date(days_of(at.date()))),
             None => Err(format!("Invalid date value '{text}', column={name}")),
@@ -90,7 +92,10 @@ pub fn from_text(ty: &ColumnType, name: &str, text: &str, zone: &TimeZone) -> Re
         ColumnType::Char(n) | ColumnType::Varchar(n) => {
             if text.len() > *n as usize {
                 let shown: String = text.chars().take(64).collect();
-                return Err(format!("String '{shown}'(length: {}) is too long. The max length of '{name}' is {n}", text.len()));
+                return Err(format!(
+                    "String '{shown}'(length: {}) is too long. The max length of '{name}' is {n}",
+                    text.len()
+                ));
             }
             Ok(Value::str(text))
         }
@@ -105,7 +110,9 @@ pub fn from_text(ty: &ColumnType, name: &str, text: &str, zone: &TimeZone) -> Re
 fn number(text: &str, name: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
         Ok(v) if v.is_finite() => Ok(v),
-        _ => Err(format!("Unable to cast string value to BIGINT. value={text}, column={name}")),
+        _ => Err(format!(
+            "Unable to cast string value to BIGINT. value={text}, column={name}"
+        )),
     }
 }
 
@@ -114,11 +121,19 @@ fn integer(name: &str, text: &str, min: i64, max: i64) -> Result<Value, String> 
     let overflow = || format!("Value is overflow. column={name}, value={text}");
     if let Ok(v) = text.parse::<i128>() {
         let v = i64::try_from(v).map_err(|_| overflow())?;
-        return if (min..=max).contains(&v) { Ok(Value::Int(v)) } else { Err(overflow()) };
+        return if (min..=max).contains(&v) {
+            Ok(Value::Int(v))
+        } else {
+            Err(overflow())
+        };
     }
     // Not an integer: the reader tries a float and truncates.
     let v = number(text, name)?;
-    if v < min as f64 || v > max as f64 { Err(overflow()) } else { Ok(Value::Int(v as i64)) }
+    if v < min as f64 || v > max as f64 {
+        Err(overflow())
+    } else {
+        Ok(Value::Int(v as i64))
+    }
 }
 
 fn parse_bool(name: &str, text: &str) -> Result<Value, String> {
@@ -129,7 +144,9 @@ fn parse_bool(name: &str, text: &str) -> Result<Value, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" => Ok(Value::Bool(true)),
         "false" => Ok(Value::Bool(false)),
-        _ => Err(format!("Failed to parse string value as boolean. column={name}, value={text}")),
+        _ => Err(format!(
+            "Failed to parse string value as boolean. column={name}, value={text}"
+        )),
     }
 }
 
@@ -151,7 +168,9 @@ pub fn parse_decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
         return None;
     }
     // The scaled value is digits * 10^shift.
-    let shift = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?.checked_add(i32::from(scale))?;
+    let shift = exponent
+        .checked_sub(i32::try_from(fraction.len()).ok()?)?
+        .checked_add(i32::from(scale))?;
     let magnitude = shift_digits(digits.trim_start_matches('0'), shift)?;
     let limit = 10_i128.checked_pow(u32::from(precision))?;
     (magnitude < limit).then_some(if negative { -magnitude } else { magnitude })
@@ -186,9 +205,17 @@ pub fn parse_datetime(text: &str, zone: &TimeZone) -> Option<jiff::civil::DateTi
     }
     let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, ""));
     let mut parts = date.splitn(3, '-');
-    let (y, m, d) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let (y, m, d) = (
+        parts.next()?.parse().ok()?,
+        parts.next()?.parse().ok()?,
+        parts.next()?.parse().ok()?,
+    );
     let date = jiff::civil::Date::new(y, m, d).ok()?;
-    let time = if time.trim().is_empty() { jiff::civil::Time::midnight() } else { parse_time(time.trim())? };
+    let time = if time.trim().is_empty() {
+        jiff::civil::Time::midnight()
+    } else {
+        parse_time(time.trim())?
+    };
     Some(date.to_datetime(time))
 }
 
@@ -214,24 +241,36 @@ fn parse_time(text: &str) -> Option<jiff::civil::Time> {
     let hour = parts.next()?.parse().ok()?;
     let minute = parts.next()?.parse().ok()?;
     let second = parts.next().unwrap_or("0").parse().ok()?;
-    let micros: i32 = if fraction.is_empty() { 0 } else { format!("{fraction:0<6}").get(..6)?.parse().ok()? };
+    let micros: i32 = if fraction.is_empty() {
+        0
+    } else {
+        format!("{fraction:0<6}").get(..6)?.parse().ok()?
+    };
     jiff::civil::Time::new(hour, minute, second, micros * 1000).ok()
 }
 
 fn parse_json(name: &str, text: &str) -> Result<Value, String> {
-    let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|e| format!("Failed to parse value as json, column={name}, error={e}"))?;
+    let value: serde_json::Value = serde_json::from_str(text)
+        .map_err(|e| format!("Failed to parse value as json, column={name}, error={e}"))?;
     Ok(Value::Json(render_json(&value).into()))
 }
 
 fn from_json_array(of: &ColumnType, name: &str, raw: &str, zone: &TimeZone) -> Result<Value, String> {
     let items: Vec<&serde_json::value::RawValue> =
         serde_json::from_str(raw).map_err(|_| format!("Failed to parse value as array, column={name}"))?;
-    let items: Result<Vec<Value>, String> = items.iter().map(|item| from_json(of, name, item.get(), zone)).collect();
+    let items: Result<Vec<Value>, String> = items
+        .iter()
+        .map(|item| from_json(of, name, item.get(), zone))
+        .collect();
     Ok(Value::Array(items?.into()))
 }
 
-fn from_json_struct(fields: &[(String, ColumnType)], name: &str, raw: &str, zone: &TimeZone) -> Result<Value, String> {
+fn from_json_struct(
+    fields: &[(String, ColumnType)],
+    name: &str,
+    raw: &str,
+    zone: &TimeZone,
+) -> Result<Value, String> {
     let object: super::json::Object<'_> =
         serde_json::from_str(raw).map_err(|_| format!("Failed to parse value as struct, column={name}"))?;
     let mut pairs = Vec::with_capacity(fields.len());
@@ -245,7 +284,13 @@ fn from_json_struct(fields: &[(String, ColumnType)], name: &str, raw: &str, zone
     Ok(Value::Pairs(pairs.into()))
 }
 
-fn from_json_map(key: &ColumnType, value: &ColumnType, name: &str, raw: &str, zone: &TimeZone) -> Result<Value, String> {
+fn from_json_map(
+    key: &ColumnType,
+    value: &ColumnType,
+    name: &str,
+    raw: &str,
+    zone: &TimeZone,
+) -> Result<Value, String> {
     let object: super::json::Object<'_> =
         serde_json::from_str(raw).map_err(|_| format!("Failed to parse value as map, column={name}"))?;
     let mut pairs = Vec::new();
@@ -278,7 +323,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn json(ty: ColumnType, raw: &str) -> Result<String, String> {
-        let scale = if let ColumnType::Decimal { scale, .. } = ty { scale } else { 0 };
+        let scale = if let ColumnType::Decimal { scale, .. } = ty {
+            scale
+        } else {
+            0
+        };
         from_json(&ty, "c", raw, &TimeZone::UTC).map(|v| v.render(scale))
     }
 
@@ -294,10 +343,18 @@ mod tests {
     fn numbers_truncate_and_overflow() {
         assert_eq!(json(ColumnType::BigInt, "1.9").unwrap(), "1");
         assert_eq!(json(ColumnType::BigInt, "\"12\"").unwrap(), "12");
-        assert_eq!(json(ColumnType::TinyInt, "300").unwrap_err(), "Value is overflow. column=c, value=300");
+        assert_eq!(
+            json(ColumnType::TinyInt, "300").unwrap_err(),
+            "Value is overflow. column=c, value=300"
+        );
         assert!(json(ColumnType::BigInt, "true").is_err());
         assert!(json(ColumnType::BigInt, "\"abc\"").is_err());
-        assert_eq!(json(ColumnType::LargeInt, "170141183460469231731687303715884105727").unwrap().len(), 39);
+        assert_eq!(
+            json(ColumnType::LargeInt, "170141183460469231731687303715884105727")
+                .unwrap()
+                .len(),
+            39
+        );
     }
 
     #[test]
@@ -309,10 +366,17 @@ mod tests {
     #[test]
     fn a_zone_is_converted_into_the_loads_zone() {
         let shanghai = TimeZone::get("Asia/Shanghai").unwrap();
-        let at = |text: &str, zone: &TimeZone| from_text(&ColumnType::DateTime, "c", text, zone).unwrap().render(0);
+        let at = |text: &str, zone: &TimeZone| {
+            from_text(&ColumnType::DateTime, "c", text, zone)
+                .unwrap()
+                .render(0)
+        };
         assert_eq!(at("2024-01-01T00:00:00Z", &shanghai), "2024-01-01 08:00:00");
         assert_eq!(at("2024-01-01T00:00:00Z", &TimeZone::UTC), "2024-01-01 00:00:00");
-        assert_eq!(at("2024-01-01 00:00:00.123", &shanghai), "2024-01-01 00:00:00.123000");
+        assert_eq!(
+            at("2024-01-01 00:00:00.123", &shanghai),
+            "2024-01-01 00:00:00.123000"
+        );
         assert_eq!(at("20240102", &shanghai), "2024-01-02 00:00:00");
         assert!(from_text(&ColumnType::DateTime, "c", "soon", &shanghai).is_err());
     }

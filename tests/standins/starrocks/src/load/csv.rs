@@ -9,7 +9,10 @@ pub fn rows<'a>(body: &'a str, headers: &LoadHeaders) -> Vec<Vec<Option<&'a str>
     if body.is_empty() {
         return Vec::new();
     }
-    body.split(delimiter).skip(headers.skip_header).map(|line| fields(line, headers)).collect()
+    body.split(delimiter)
+        .skip(headers.skip_header)
+        .map(|line| fields(line, headers))
+        .collect()
 }
 
 fn fields<'a>(line: &'a str, headers: &LoadHeaders) -> Vec<Option<&'a str>> {

@@ -37,7 +37,10 @@ impl Compression {
             Self::Lz4Frame => Box::new(lz4_flex::frame::FrameDecoder::new(&body[..])),
         };
         let mut out = Vec::new();
-        reader.take(MAX_DECODED).read_to_end(&mut out).map_err(|e| format!("decompress failed: {e}"))?;
+        reader
+            .take(MAX_DECODED)
+            .read_to_end(&mut out)
+            .map_err(|e| format!("decompress failed: {e}"))?;
         Ok(out.into())
     }
 }

@@ -53,42 +53,70 @@ impl LoadHeaders {
         };
         for unsupported in ["where", "envelope", "enable_merge_commit"] {
             if headers.contains_key(unsupported) {
-                return Err(format!("the stand-in does not implement the header {unsupported}"));
+                return Err(format!(
+                    "the stand-in does not implement the header {unsupported}"
+                ));
             }
         }
         let (format, by_format) = parse_format(text("format"))?;
         Ok(Self {
-            label: text("label").filter(|l| !l.is_empty()).map(check_label).transpose()?,
+            label: text("label")
+                .filter(|l| !l.is_empty())
+                .map(check_label)
+                .transpose()?,
             format,
             compression: parse_compression(text("compression"), text("content-encoding"), by_format)?,
-            columns: text("columns").filter(|c| !c.is_empty()).map(parse_columns).transpose()?,
+            columns: text("columns")
+                .filter(|c| !c.is_empty())
+                .map(parse_columns)
+                .transpose()?,
             column_separator: unescape(text("column_separator").unwrap_or("\t")),
             row_delimiter: unescape(text("row_delimiter").unwrap_or("\n")),
             skip_header: match text("skip_header") {
                 None => 0,
-                Some(v) => v.parse().map_err(|_| "Invalid csv load format: skip_header must be >= 0".to_owned())?,
+                Some(v) => v
+                    .parse()
+                    .map_err(|_| "Invalid csv load format: skip_header must be >= 0".to_owned())?,
             },
-            trim_space: flag("trim_space", false, "Invalid csv load format: trim_space must be bool type")?,
+            trim_space: flag(
+                "trim_space",
+                false,
+                "Invalid csv load format: trim_space must be bool type",
+            )?,
             enclose: text("enclose").and_then(|e| e.chars().next()),
             max_filter_ratio: match text("max_filter_ratio") {
                 None => 0.0,
-                Some(v) => v.parse().map_err(|_| "Invalid max_filter_ratio format".to_owned())?,
+                Some(v) => v
+                    .parse()
+                    .map_err(|_| "Invalid max_filter_ratio format".to_owned())?,
             },
             timeout: text("timeout").map(parse_timeout).transpose()?,
-            strict_mode: flag("strict_mode", false, "Invalid strict mode format. Must be bool type")?,
+            strict_mode: flag(
+                "strict_mode",
+                false,
+                "Invalid strict mode format. Must be bool type",
+            )?,
             timezone: text("timezone").unwrap_or(DEFAULT_TIMEZONE).to_owned(),
             jsonpaths: text("jsonpaths").map(parse_jsonpaths).transpose()?,
             json_root: text("json_root").filter(|r| !r.is_empty()).map(str::to_owned),
             strip_outer_array: text("strip_outer_array").is_some_and(|v| v.eq_ignore_ascii_case("true")),
             ignore_json_size: text("ignore_json_size").is_some_and(|v| v.eq_ignore_ascii_case("true")),
-            partial_update: flag("partial_update", false, "Invalid partial update flag format. Must be bool type")?,
-            merge_condition: text("merge_condition").filter(|m| !m.is_empty()).map(str::to_owned),
+            partial_update: flag(
+                "partial_update",
+                false,
+                "Invalid partial update flag format. Must be bool type",
+            )?,
+            merge_condition: text("merge_condition")
+                .filter(|m| !m.is_empty())
+                .map(str::to_owned),
         })
     }
 }
 
 fn parse_format(format: Option<&str>) -> Result<(Format, Option<Compression>), String> {
-    let Some(format) = format.filter(|f| !f.is_empty()) else { return Ok((Format::Csv, None)) };
+    let Some(format) = format.filter(|f| !f.is_empty()) else {
+        return Ok((Format::Csv, None));
+    };
     match format.to_ascii_lowercase().as_str() {
         "csv" => Ok((Format::Csv, None)),
         "json" => Ok((Format::Json, None)),
@@ -121,15 +149,25 @@ fn parse_compression(
 /// `^[-\w]{1,128}$`
 pub fn check_label(label: &str) -> Result<String, String> {
     let legal = (1..=128).contains(&label.len())
-        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if legal { Ok(label.to_owned()) } else { Err(format!("Label format error. regex: ^[-\\w]{{1,128}}$, label: {label}")) }
+        && label
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if legal {
+        Ok(label.to_owned())
+    } else {
+        Err(format!(
+            "Label format error. regex: ^[-\\w]{{1,128}}$, label: {label}"
+        ))
+    }
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     let secs: i64 = text.parse().map_err(|_| "Invalid timeout format".to_owned())?;
     match u64::try_from(secs) {
         Ok(secs) if (1..=MAX_TIMEOUT).contains(&secs) => Ok(Duration::from_secs(secs)),
-        _ => Err(format!("Invalid timeout: {secs}. Timeout should between 1 and {MAX_TIMEOUT} seconds")),
+        _ => Err(format!(
+            "Invalid timeout: {secs}. Timeout should between 1 and {MAX_TIMEOUT} seconds"
+        )),
     }
 }
 
@@ -138,7 +176,9 @@ fn parse_columns(text: &str) -> Result<Vec<String>, String> {
     for part in text.split(',') {
         let name = part.trim();
         if name.contains('=') || name.contains('(') {
-            return Err(format!("the stand-in does not evaluate expressions of the header columns: {name}"));
+            return Err(format!(
+                "the stand-in does not evaluate expressions of the header columns: {name}"
+            ));
         }
         names.push(name.trim_matches('`').to_owned());
     }
@@ -157,7 +197,9 @@ fn unescape(text: &str) -> String {
     {
         return char::from(byte).to_string();
     }
-    text.replace("\\t", "\t").replace("\\n", "\n").replace("\\r", "\r")
+    text.replace("\\t", "\t")
+        .replace("\\n", "\n")
+        .replace("\\r", "\r")
 }
 
 #[cfg(test)]
@@ -167,7 +209,12 @@ mod tests {
     fn parse(pairs: &[(&'static str, &'static str)]) -> Result<LoadHeaders, String> {
         let headers: HeaderMap = pairs
             .iter()
-            .map(|(k, v)| (hyper::header::HeaderName::from_static(k), hyper::header::HeaderValue::from_static(v)))
+            .map(|(k, v)| {
+                (
+                    hyper::header::HeaderName::from_static(k),
+                    hyper::header::HeaderValue::from_static(v),
+                )
+            })
             .collect();
         LoadHeaders::parse(&headers)
     }
@@ -185,13 +232,20 @@ mod tests {
     fn bad_values_speak_the_servers_words() {
         for (header, value, text) in [
             ("timeout", "x", "Invalid timeout format"),
-            ("strict_mode", "yes", "Invalid strict mode format. Must be bool type"),
+            (
+                "strict_mode",
+                "yes",
+                "Invalid strict mode format. Must be bool type",
+            ),
             ("format", "xml", "unknown data format, format=xml"),
         ] {
             assert_eq!(parse(&[(header, value)]).unwrap_err(), text);
         }
         let both = parse(&[("compression", "gzip"), ("content-encoding", "gzip")]).unwrap_err();
-        assert_eq!(both, "Only one of http header content-encoding and compression can be set");
+        assert_eq!(
+            both,
+            "Only one of http header content-encoding and compression can be set"
+        );
         assert!(parse(&[("label", "a b")]).is_err());
         assert!(parse(&[("timeout", "0")]).is_err());
     }

@@ -70,7 +70,11 @@ impl<'de> Deserialize<'de> for Object<'de> {
 
 /// Splits a body into its row objects. `Err` rows are what the BE counts as filtered; after a syntax error the rest of
 /// the body is unreadable.
-pub fn rows<'a>(body: &'a str, strip_outer_array: bool, root: Option<&str>) -> Vec<Result<Object<'a>, String>> {
+pub fn rows<'a>(
+    body: &'a str,
+    strip_outer_array: bool,
+    root: Option<&str>,
+) -> Vec<Result<Object<'a>, String>> {
     let mut rows = Vec::new();
     for document in serde_json::Deserializer::from_str(body).into_iter::<&'a RawValue>() {
         let document = match document {
@@ -112,11 +116,9 @@ fn push_document<'a>(document: &'a str, strip_outer_array: bool, rows: &mut Vec<
         return;
     }
     match serde_json::from_str::<Vec<&'a RawValue>>(document) {
-        Ok(items) => rows.extend(
-            items
-                .into_iter()
-                .map(|item| serde_json::from_str(item.get()).map_err(|_| "The value should be object type".into())),
-        ),
+        Ok(items) => rows.extend(items.into_iter().map(|item| {
+            serde_json::from_str(item.get()).map_err(|_| "The value should be object type".into())
+        })),
         Err(e) => rows.push(Err(format!("Failed to parse json, error: {e}"))),
     }
 }
@@ -127,7 +129,10 @@ pub fn at_path<'a>(document: &'a str, path: &str) -> Option<&'a str> {
     for step in steps(path)? {
         here = match step {
             Step::Key(key) => serde_json::from_str::<Object<'a>>(here).ok()?.get(&key)?,
-            Step::Index(at) => serde_json::from_str::<Vec<&'a RawValue>>(here).ok()?.get(at)?.get(),
+            Step::Index(at) => serde_json::from_str::<Vec<&'a RawValue>>(here)
+                .ok()?
+                .get(at)?
+                .get(),
         };
     }
     Some(here)
@@ -179,14 +184,22 @@ mod tests {
     #[test]
     fn arrays_need_strip_outer_array() {
         assert_eq!(rows("[{\"a\":1},{\"a\":2}]", true, None).len(), 2);
-        assert!(rows("[{\"a\":1}]", false, None)[0].as_ref().unwrap_err().contains("strip_outer_array=true"));
+        assert!(
+            rows("[{\"a\":1}]", false, None)[0]
+                .as_ref()
+                .unwrap_err()
+                .contains("strip_outer_array=true")
+        );
         assert!(rows("{\"a\":1}", true, None)[0].is_err());
         assert_eq!(rows("{\"a\":1}\n{\"a\":2} {\"a\":3}", false, None).len(), 3);
     }
 
     #[test]
     fn paths_go_inside() {
-        assert_eq!(at_path(r#"{"a":{"b":[1,{"c":"x"}]}}"#, "$.a.b[1].c"), Some("\"x\""));
+        assert_eq!(
+            at_path(r#"{"a":{"b":[1,{"c":"x"}]}}"#, "$.a.b[1].c"),
+            Some("\"x\"")
+        );
         assert_eq!(at_path(r#"{"a.b":1}"#, r#"$."a.b""#), Some("1"));
         assert_eq!(at_path(r#"{"a":1}"#, "$.z"), None);
         assert_eq!(rows(r#"{"d":[{"a":1}]}"#, true, Some("$.d")).len(), 1);

@@ -26,7 +26,10 @@ pub struct LoadPlan {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// A JSON key or, for CSV and jsonpaths, the position in the source list.
-    Field { name: String, at: usize },
+    Field {
+        name: String,
+        at: usize,
+    },
     /// Not in the `columns` header: the column's default.
     Default(Value),
     CurrentTimestamp,
@@ -38,7 +41,10 @@ pub enum Source {
 pub enum OpSource {
     /// Every row is an upsert.
     None,
-    Field { name: String, at: usize },
+    Field {
+        name: String,
+        at: usize,
+    },
 }
 
 pub const OP_COLUMN: &str = "__op";
@@ -55,16 +61,26 @@ impl LoadPlan {
         for column in &def.columns {
             let listed = names.iter().position(|n| n.eq_ignore_ascii_case(&column.name));
             sources.push(match listed {
-                Some(at) => Source::Field { name: names[at].clone(), at },
+                Some(at) => Source::Field {
+                    name: names[at].clone(),
+                    at,
+                },
                 None if partial && def.is_key(&column.name) => {
-                    return Err(format!("partial update missing primary key column: {}", column.name));
+                    return Err(format!(
+                        "partial update missing primary key column: {}",
+                        column.name
+                    ));
                 }
                 None if partial => Source::Untouched,
                 None => default_source(column)?,
             });
         }
         let partial = partial.then(|| {
-            let written = def.columns.iter().zip(&sources).filter(|(_, s)| **s != Source::Untouched);
+            let written = def
+                .columns
+                .iter()
+                .zip(&sources)
+                .filter(|(_, s)| **s != Source::Untouched);
             written.map(|(c, _)| c.slot).collect()
         });
         Ok(Self {
@@ -95,10 +111,19 @@ fn op_source(def: &TableDef, headers: &LoadHeaders, names: &[String]) -> OpSourc
         return OpSource::None;
     }
     match names.iter().position(|n| n == OP_COLUMN) {
-        Some(at) => OpSource::Field { name: OP_COLUMN.into(), at },
+        Some(at) => OpSource::Field {
+            name: OP_COLUMN.into(),
+            at,
+        },
         // JSON without `columns` and without positions finds the key by itself.
-        None if headers.format == Format::Json && headers.columns.is_none() && headers.jsonpaths.is_none() => {
-            OpSource::Field { name: OP_COLUMN.into(), at: usize::MAX }
+        None if headers.format == Format::Json
+            && headers.columns.is_none()
+            && headers.jsonpaths.is_none() =>
+        {
+            OpSource::Field {
+                name: OP_COLUMN.into(),
+                at: usize::MAX,
+            }
         }
         None => OpSource::None,
     }
@@ -106,36 +131,51 @@ fn op_source(def: &TableDef, headers: &LoadHeaders, names: &[String]) -> OpSourc
 
 fn default_source(column: &Column) -> Result<Source, String> {
     match &column.default {
-        Some(DefaultValue::Literal(text)) => {
-            Ok(Source::Default(super::convert::from_text(&column.ty, &column.name, text, &TimeZone::UTC)?))
-        }
+        Some(DefaultValue::Literal(text)) => Ok(Source::Default(super::convert::from_text(
+            &column.ty,
+            &column.name,
+            text,
+            &TimeZone::UTC,
+        )?)),
         Some(DefaultValue::CurrentTimestamp) => Ok(Source::CurrentTimestamp),
-        Some(DefaultValue::Function(f)) => {
-            Err(format!("the stand-in does not evaluate the default {f} of column {}", column.name))
-        }
+        Some(DefaultValue::Function(f)) => Err(format!(
+            "the stand-in does not evaluate the default {f} of column {}",
+            column.name
+        )),
         None if column.nullable => Ok(Source::Default(Value::Null)),
         None => Err(format!("Column has no default value. column: {}", column.name)),
     }
 }
 
 fn merge_condition(def: &TableDef, headers: &LoadHeaders) -> Result<Option<usize>, String> {
-    let Some(name) = &headers.merge_condition else { return Ok(None) };
+    let Some(name) = &headers.merge_condition else {
+        return Ok(None);
+    };
     if def.model != TableModel::Primary {
         return Err("Conditional update only support primary key table".into());
     }
-    let column = def.column(name).ok_or_else(|| format!("Merge condition column {name} does not exist"))?;
+    let column = def
+        .column(name)
+        .ok_or_else(|| format!("Merge condition column {name} does not exist"))?;
     if def.is_key(name) {
         return Err(format!("Merge condition column {name} should not be primary key"));
     }
     if !column.ty.allowed_as_merge_condition() {
-        return Err(format!("Merge condition column {name} with type {} is not supported", column.ty));
+        return Err(format!(
+            "Merge condition column {name} with type {} is not supported",
+            column.ty
+        ));
     }
     Ok(Some(column.slot))
 }
 
 fn parse_zone(name: &str) -> Result<TimeZone, String> {
     if name.eq_ignore_ascii_case("utc") || name == "CST" {
-        return Ok(if name == "CST" { TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC) } else { TimeZone::UTC });
+        return Ok(if name == "CST" {
+            TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC)
+        } else {
+            TimeZone::UTC
+        });
     }
     if let Some(offset) = parse_offset(name) {
         return Ok(TimeZone::fixed(offset));

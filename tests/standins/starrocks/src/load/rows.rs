@@ -29,10 +29,19 @@ enum Fields<'a> {
     Csv(&'a [Option<&'a str>]),
 }
 
-pub fn convert_body(plan: &LoadPlan, headers: &LoadHeaders, body: &[u8], primary: bool) -> Result<Converted, String> {
+pub fn convert_body(
+    plan: &LoadPlan,
+    headers: &LoadHeaders,
+    body: &[u8],
+    primary: bool,
+) -> Result<Converted, String> {
     let body = std::str::from_utf8(body).map_err(|e| format!("Failed to parse body as UTF-8: {e}"))?;
     let mut out = Converted {
-        set: WriteSet { writes: Vec::new(), merge_condition: plan.merge_condition, partial: plan.partial.clone() },
+        set: WriteSet {
+            writes: Vec::new(),
+            merge_condition: plan.merge_condition,
+            partial: plan.partial.clone(),
+        },
         ..Converted::default()
     };
     match headers.format {
@@ -81,7 +90,10 @@ fn csv_row(plan: &LoadPlan, line: &[Option<&str>], primary: bool, out: &mut Conv
     let expected = plan.field_count.unwrap_or(line.len());
     if line.len() != expected {
         out.filter(
-            &format!("Value count does not match column count: expected = {expected}, actual = {}", line.len()),
+            &format!(
+                "Value count does not match column count: expected = {expected}, actual = {}",
+                line.len()
+            ),
             &render_csv(line),
         );
         return Ok(());
@@ -90,7 +102,10 @@ fn csv_row(plan: &LoadPlan, line: &[Option<&str>], primary: bool, out: &mut Conv
 }
 
 fn render_csv(line: &[Option<&str>]) -> String {
-    line.iter().map(|f| f.unwrap_or("\\N")).collect::<Vec<_>>().join("\t")
+    line.iter()
+        .map(|f| f.unwrap_or("\\N"))
+        .collect::<Vec<_>>()
+        .join("\t")
 }
 
 impl Fields<'_> {
@@ -160,11 +175,21 @@ impl Converted {
             return Err("Cancelled: primary key size exceed the limit.".into());
         }
         if delete && let Some(slot) = plan.merge_condition {
-            let column = plan.columns.iter().find(|c| c.slot == slot).map_or("", |c| c.name.as_str());
-            return Err(format!("memtable of tablet {{}} delete with condition column {column}"));
+            let column = plan
+                .columns
+                .iter()
+                .find(|c| c.slot == slot)
+                .map_or("", |c| c.name.as_str());
+            return Err(format!(
+                "memtable of tablet {{}} delete with condition column {column}"
+            ));
         }
         self.total += 1;
-        self.set.writes.push(if delete { Write::Delete(row) } else { Write::Upsert(row.into()) });
+        self.set.writes.push(if delete {
+            Write::Delete(row)
+        } else {
+            Write::Upsert(row.into())
+        });
         Ok(())
     }
 }
@@ -196,7 +221,10 @@ fn build(plan: &LoadPlan, fields: &Fields<'_>) -> Result<(Box<[Value]>, bool), S
 }
 
 fn parse_op(raw: Option<&str>) -> Result<bool, String> {
-    match raw.map(|r| r.trim().trim_matches('"').to_ascii_lowercase()).as_deref() {
+    match raw
+        .map(|r| r.trim().trim_matches('"').to_ascii_lowercase())
+        .as_deref()
+    {
         None | Some("null" | "0" | "upsert") => Ok(false),
         Some("1" | "delete") => Ok(true),
         Some(other) => Err(format!("Invalid __op value: {other}")),

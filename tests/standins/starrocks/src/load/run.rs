@@ -17,7 +17,7 @@ use crate::cluster::Cluster;
 use crate::faults::{Fault, FaultKind};
 use crate::http::responses::LoadReply;
 use crate::table::compaction::{TABLET_MAX_VERSIONS, too_many_versions};
-use crate::table::schema::TableModel;
+use crate::table::schema::{Column, TableModel};
 use crate::table::store::Table;
 
 /// `streaming_load_max_batch_size_mb`.
@@ -56,7 +56,11 @@ pub struct Request<'a> {
 impl Load {
     pub fn begin(cluster: &Arc<Cluster>, request: Request<'_>) -> Result<Self, Box<LoadReply>> {
         let started = Instant::now();
-        let label = request.headers.label.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let label = request
+            .headers
+            .label
+            .clone()
+            .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let fail = |message: String| Box::new(LoadReply::fail(&label, message));
         check_size(&request).map_err(fail)?;
         let txn = begin_txn(cluster, &request, &label)?;
@@ -70,7 +74,17 @@ impl Load {
                 cluster.counters.loads_started.fetch_add(1, Ordering::Relaxed);
                 let headers = request.headers;
                 let be_http = request.be_http.to_owned();
-                Ok(Self { cluster: cluster.clone(), txn, table, plan, headers, be_http, started, begin_ms, plan_ms })
+                Ok(Self {
+                    cluster: cluster.clone(),
+                    txn,
+                    table,
+                    plan,
+                    headers,
+                    be_http,
+                    started,
+                    begin_ms,
+                    plan_ms,
+                })
             }
             Err(message) => {
                 // Only a cancel could have been faster, and then the transaction is aborted already.
@@ -116,7 +130,10 @@ impl Load {
     pub async fn finish(self: Arc<Self>, body: Bytes) -> Outcome {
         let bytes = body.len() as u64;
         let read_ms = millis(self.started);
-        self.cluster.counters.bytes_received.fetch_add(bytes, Ordering::Relaxed);
+        self.cluster
+            .counters
+            .bytes_received
+            .fetch_add(bytes, Ordering::Relaxed);
         if let Some((id, _)) = self.fault(FaultKind::HoldPrepare) {
             tokio::select! {
                 () = self.cluster.faults.removed(id) => {}
@@ -156,7 +173,11 @@ impl Load {
 
     fn check_versions(&self) -> Result<(), String> {
         if self.fault(FaultKind::TooManyVersions).is_some() {
-            return Err(too_many_versions(self.table.id, TABLET_MAX_VERSIONS + 1, TABLET_MAX_VERSIONS));
+            return Err(too_many_versions(
+                self.table.id,
+                TABLET_MAX_VERSIONS + 1,
+                TABLET_MAX_VERSIONS,
+            ));
         }
         self.table.write().versions.check(self.table.id)
     }
@@ -184,7 +205,10 @@ impl Load {
             self.cluster.keep_error_log(&id, converted.errors.clone());
             reply.error_url = Some(format!("http://{}/api/_load_error_log?file={id}", self.be_http));
         }
-        self.cluster.counters.rows_filtered.fetch_add(converted.filtered, Ordering::Relaxed);
+        self.cluster
+            .counters
+            .rows_filtered
+            .fetch_add(converted.filtered, Ordering::Relaxed);
         let mut stats = self.txn.stats.write();
         stats.total_rows = converted.total;
         stats.filtered_rows = converted.filtered;
@@ -195,25 +219,57 @@ impl Load {
         (ratio > self.headers.max_filter_ratio).then(|| "too many filtered rows".to_owned())
     }
 
+    /// A load planned before a change of a column's type finds its tablets gone.
+    fn check_schema(&self) -> Result<(), String> {
+        let state = self.table.read();
+        let changed = |c: &Column| {
+            state
+                .def
+                .columns
+                .iter()
+                .any(|now| now.slot == c.slot && now.ty != c.ty)
+        };
+        if self.plan.columns.iter().any(changed) {
+            return Err(format!(
+                "Fail to get tablet, perhaps this table is doing schema change, or it has already been deleted. Please \
+                 try again. tablet: {}",
+                self.table.id
+            ));
+        }
+        Ok(())
+    }
+
     async fn commit(&self, converted: Converted, mut reply: LoadReply) -> Outcome {
         let at = Instant::now();
+        if let Err(message) = self.check_schema() {
+            let _ = self.cluster.txns.abort(&self.txn, &message);
+            reply.status = "Fail";
+            reply.message = message;
+            return Outcome::Reply(Box::new(reply));
+        }
         let instant_timeout = self.fault(FaultKind::PublishTimeout).map(|(_, f)| f.delay());
         let slow = self.fault(FaultKind::SlowPublish).map(|(_, f)| f.delay());
-        let delay = instant_timeout.or(slow).unwrap_or(self.cluster.settings.publish_delay);
+        let delay = instant_timeout
+            .or(slow)
+            .unwrap_or(self.cluster.settings.publish_delay);
         if let Err(message) = self.cluster.commit(&self.txn, &self.table, converted.set, delay) {
             reply.status = "Fail";
             reply.message = message;
             return Outcome::Reply(Box::new(reply));
         }
-        self.cluster.counters.rows_loaded.fetch_add(reply.loaded_rows, Ordering::Relaxed);
+        self.cluster
+            .counters
+            .rows_loaded
+            .fetch_add(reply.loaded_rows, Ordering::Relaxed);
         if self.fault(FaultKind::CommitThenDrop).is_some() {
             return Outcome::Drop;
         }
         if self.fault(FaultKind::CommitThenFail).is_some() {
             reply.status = "Fail";
-            reply.message = "call frontend service failed, address=TNetworkAddress(hostname=127.0.0.1, port=9020), \
+            reply.message =
+                "call frontend service failed, address=TNetworkAddress(hostname=127.0.0.1, port=9020), \
                              reason=No more data to read."
-                .into();
+                    .into();
             return Outcome::Reply(Box::new(reply));
         }
         let visible = instant_timeout.is_none() && self.wait_for_publish().await;
@@ -258,8 +314,11 @@ fn commit_wait(timeout: Option<Duration>) -> Duration {
 }
 
 fn check_size(request: &Request<'_>) -> Result<(), String> {
-    let Some(length) = request.content_length else { return Ok(()) };
-    if request.headers.format == Format::Json && length > MAX_JSON_BYTES && !request.headers.ignore_json_size {
+    let Some(length) = request.content_length else {
+        return Ok(());
+    };
+    if request.headers.format == Format::Json && length > MAX_JSON_BYTES && !request.headers.ignore_json_size
+    {
         return Err(format!(
             "The size of this batch exceed the max size [{MAX_JSON_BYTES}]  of json type data  data [ {length} ]. Set \
              ignore_json_size to skip the check, although it may lead huge memory consuming."
@@ -273,17 +332,27 @@ fn begin_txn(cluster: &Arc<Cluster>, request: &Request<'_>, label: &str) -> Resu
     if !cluster.catalog.read().databases.contains_key(request.db) {
         return Err(fail(format!("unknown database, database={}", request.db)));
     }
-    if cluster.faults.take(FaultKind::RunningTxns, request.db, request.table).is_some() {
-        return Err(fail(running_txns(request.db, super::txn::MAX_RUNNING_TXN_NUM_PER_DB)));
+    if cluster
+        .faults
+        .take(FaultKind::RunningTxns, request.db, request.table)
+        .is_some()
+    {
+        return Err(fail(running_txns(
+            request.db,
+            super::txn::MAX_RUNNING_TXN_NUM_PER_DB,
+        )));
     }
-    cluster.txns.begin(request.db, request.table, label, request.user).map_err(|e| match e {
-        BeginError::TooManyRunning(message) => fail(message),
-        BeginError::LabelUsed { status } => Box::new(LoadReply {
-            status: "Label Already Exists",
-            existing_job_status: Some(status),
-            ..LoadReply::fail(label, format!("Label [{label}] has already been used."))
-        }),
-    })
+    cluster
+        .txns
+        .begin(request.db, request.table, label, request.user)
+        .map_err(|e| match e {
+            BeginError::TooManyRunning(message) => fail(message),
+            BeginError::LabelUsed { status } => Box::new(LoadReply {
+                status: "Label Already Exists",
+                existing_job_status: Some(status),
+                ..LoadReply::fail(label, format!("Label [{label}] has already been used."))
+            }),
+        })
 }
 
 fn plan(cluster: &Cluster, request: &Request<'_>) -> Result<(Arc<Table>, LoadPlan), String> {
@@ -315,7 +384,13 @@ mod tests {
     #[test]
     fn the_commit_wait_follows_the_timeout_header() {
         assert_eq!(commit_wait(None), Duration::from_secs(45));
-        assert_eq!(commit_wait(Some(Duration::from_secs(20))), Duration::from_millis(7500));
-        assert_eq!(commit_wait(Some(Duration::from_secs(600))), Duration::from_millis(112_500));
+        assert_eq!(
+            commit_wait(Some(Duration::from_secs(20))),
+            Duration::from_millis(7500)
+        );
+        assert_eq!(
+            commit_wait(Some(Duration::from_secs(600))),
+            Duration::from_millis(112_500)
+        );
     }
 }

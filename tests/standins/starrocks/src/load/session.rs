@@ -81,7 +81,10 @@ const COMMIT_WAIT: Duration = Duration::from_secs(20);
 
 impl Sessions {
     pub fn get(&self, db: &str, label: &str) -> Option<Arc<Session>> {
-        self.by_label.lock().get(&(db.to_owned(), label.to_owned())).cloned()
+        self.by_label
+            .lock()
+            .get(&(db.to_owned(), label.to_owned()))
+            .cloned()
     }
 
     fn put(&self, session: Arc<Session>) {
@@ -101,7 +104,11 @@ pub fn begin(cluster: &Arc<Cluster>, headers: &HeaderMap, user: &str) -> Result<
         BeginError::TooManyRunning(message) => TxnError::Internal(message),
     })?;
     super::run::expire(cluster, &txn, parsed.timeout.unwrap_or(DEFAULT_TIMEOUT));
-    let gathered = Gathered { set: WriteSet::default(), totals: Totals::default(), loads: 0 };
+    let gathered = Gathered {
+        set: WriteSet::default(),
+        totals: Totals::default(),
+        loads: 0,
+    };
     let session = Arc::new(Session {
         txn,
         table: found,
@@ -114,7 +121,12 @@ pub fn begin(cluster: &Arc<Cluster>, headers: &HeaderMap, user: &str) -> Result<
 }
 
 fn names(headers: &HeaderMap) -> Result<(&str, &str, &str), TxnError> {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    };
     match (text("db"), text("table"), text("label")) {
         (_, _, "") => Err(TxnError::Invalid("Empty label.".into())),
         ("", _, _) => Err(TxnError::Invalid("No database selected.".into())),
@@ -125,23 +137,41 @@ fn names(headers: &HeaderMap) -> Result<(&str, &str, &str), TxnError> {
 
 /// The open transaction a request names.
 pub fn find(cluster: &Cluster, headers: &HeaderMap) -> Result<Arc<Session>, TxnError> {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    };
     let (db, label) = (text("db"), text("label"));
-    let session = cluster.sessions.get(db, label).ok_or_else(|| TxnError::NotExists(label.to_owned()))?;
+    let session = cluster
+        .sessions
+        .get(db, label)
+        .ok_or_else(|| TxnError::NotExists(label.to_owned()))?;
     let table = text("table");
     if !table.is_empty() && table != session.txn.table {
-        return Err(TxnError::Invalid(format!("request table {table} not equal transaction table {}", session.txn.table)));
+        return Err(TxnError::Invalid(format!(
+            "request table {table} not equal transaction table {}",
+            session.txn.table
+        )));
     }
     Ok(session)
 }
 
 impl Session {
     fn guard(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, TxnError> {
-        self.busy.try_lock().map_err(|_| TxnError::InProcessing(self.txn.label.clone()))
+        self.busy
+            .try_lock()
+            .map_err(|_| TxnError::InProcessing(self.txn.label.clone()))
     }
 
     /// One more body for this transaction.
-    pub async fn load(self: &Arc<Self>, cluster: &Cluster, headers: &HeaderMap, body: Bytes) -> Result<u64, TxnError> {
+    pub async fn load(
+        self: &Arc<Self>,
+        cluster: &Cluster,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<u64, TxnError> {
         let _busy = self.guard()?;
         let bytes = body.len() as u64;
         let loaded = self.convert(headers, body).await;
@@ -168,7 +198,10 @@ impl Session {
         let headers = LoadHeaders::parse(headers)?;
         let (plan, primary) = {
             let state = self.table.read();
-            (LoadPlan::new(&state.def, &headers)?, state.def.model == TableModel::Primary)
+            (
+                LoadPlan::new(&state.def, &headers)?,
+                state.def.model == TableModel::Primary,
+            )
         };
         let ratio = headers.max_filter_ratio;
         let converted = tokio::task::spawn_blocking(move || {
@@ -196,7 +229,10 @@ impl Session {
     pub fn prepare(&self, cluster: &Cluster) -> Result<(), TxnError> {
         let _busy = self.guard()?;
         if self.gathered.lock().loads == 0 {
-            return Err(self.fail(cluster, format!("transaction {} hasn't send any data yet", self.txn.label)));
+            return Err(self.fail(
+                cluster,
+                format!("transaction {} hasn't send any data yet", self.txn.label),
+            ));
         }
         self.txn.prepare().map_err(TxnError::Internal)
     }
@@ -205,17 +241,31 @@ impl Session {
     pub async fn commit(&self, cluster: &Arc<Cluster>) -> Result<bool, TxnError> {
         let _busy = self.guard()?;
         if self.gathered.lock().loads == 0 {
-            return Err(self.fail(cluster, format!("transaction {} hasn't send any data yet", self.txn.label)));
+            return Err(self.fail(
+                cluster,
+                format!("transaction {} hasn't send any data yet", self.txn.label),
+            ));
         }
         let set = std::mem::take(&mut self.gathered.lock().set);
-        let loaded = { let t = self.totals(); t.total - t.filtered };
+        let loaded = {
+            let t = self.totals();
+            t.total - t.filtered
+        };
         let delay = cluster.settings.publish_delay;
-        cluster.commit(&self.txn, &self.table, set, delay).map_err(TxnError::Internal)?;
-        cluster.counters.rows_loaded.fetch_add(loaded, std::sync::atomic::Ordering::Relaxed);
+        cluster
+            .commit(&self.txn, &self.table, set, delay)
+            .map_err(TxnError::Internal)?;
+        cluster
+            .counters
+            .rows_loaded
+            .fetch_add(loaded, std::sync::atomic::Ordering::Relaxed);
         Ok(self.txn.wait(COMMIT_WAIT, |s| s == TxnState::Visible).await)
     }
 
     pub fn rollback(&self, cluster: &Cluster) -> Result<(), TxnError> {
-        cluster.txns.abort(&self.txn, "user rollback").map_err(TxnError::Internal)
+        cluster
+            .txns
+            .abort(&self.txn, "user rollback")
+            .map_err(TxnError::Internal)
     }
 }

@@ -174,7 +174,11 @@ pub struct TxnManager {
 
 impl Default for TxnManager {
     fn default() -> Self {
-        Self { databases: Mutex::default(), open: Mutex::default(), next_id: AtomicI64::new(1) }
+        Self {
+            databases: Mutex::default(),
+            open: Mutex::default(),
+            next_id: AtomicI64::new(1),
+        }
     }
 }
 
@@ -185,7 +189,9 @@ impl TxnManager {
         if let Some(known) = of_db.by_label.get(label)
             && known.state() != TxnState::Aborted
         {
-            return Err(BeginError::LabelUsed { status: known.state().existing_job_status() });
+            return Err(BeginError::LabelUsed {
+                status: known.state().existing_job_status(),
+            });
         }
         if of_db.running >= MAX_RUNNING_TXN_NUM_PER_DB {
             return Err(BeginError::TooManyRunning(running_txns(db, of_db.running)));
@@ -208,7 +214,9 @@ impl TxnManager {
 
     /// The table has published this transaction.
     pub fn make_visible(&self, id: i64) {
-        let Some(txn) = self.open.lock().get(&id).cloned() else { return };
+        let Some(txn) = self.open.lock().get(&id).cloned() else {
+            return;
+        };
         txn.make_visible();
         self.finished(&txn);
     }
@@ -225,16 +233,29 @@ impl TxnManager {
             return;
         }
         let mut databases = self.databases.lock();
-        let Some(of_db) = databases.get_mut(&txn.db) else { return };
+        let Some(of_db) = databases.get_mut(&txn.db) else {
+            return;
+        };
         of_db.running = of_db.running.saturating_sub(1);
         of_db.finished.push_back(txn.clone());
         while of_db.finished.len() > LABEL_KEEP_MAX_NUM {
-            let Some(oldest) = of_db.finished.pop_front() else { break };
+            let Some(oldest) = of_db.finished.pop_front() else {
+                break;
+            };
             // An aborted label may have been taken again since.
-            if of_db.by_label.get(&oldest.label).is_some_and(|t| t.id == oldest.id) {
+            if of_db
+                .by_label
+                .get(&oldest.label)
+                .is_some_and(|t| t.id == oldest.id)
+            {
                 of_db.by_label.remove(&oldest.label);
             }
         }
+    }
+
+    /// A database was dropped: one of the same name starts without labels.
+    pub fn forget(&self, db: &str) {
+        self.databases.lock().remove(db);
     }
 
     pub fn by_label(&self, db: &str, label: &str) -> Option<Arc<Txn>> {
@@ -245,7 +266,11 @@ impl TxnManager {
         let databases = self.databases.lock();
         let mut all: Vec<_> = databases
             .values()
-            .flat_map(|d| d.finished.iter().chain(d.by_label.values().filter(|t| !is_done(t))))
+            .flat_map(|d| {
+                d.finished
+                    .iter()
+                    .chain(d.by_label.values().filter(|t| !is_done(t)))
+            })
             .cloned()
             .collect();
         all.sort_by_key(|t| t.id);
@@ -270,12 +295,21 @@ mod tests {
     fn an_aborted_label_is_free_again() {
         let txns = TxnManager::default();
         let first = txns.begin("d", "t", "l", "root").unwrap();
-        assert!(matches!(txns.begin("d", "t", "l", "root"), Err(BeginError::LabelUsed { status: "RUNNING" })));
-        assert!(txns.begin("other", "t", "l", "root").is_ok(), "labels are per database");
+        assert!(matches!(
+            txns.begin("d", "t", "l", "root"),
+            Err(BeginError::LabelUsed { status: "RUNNING" })
+        ));
+        assert!(
+            txns.begin("other", "t", "l", "root").is_ok(),
+            "labels are per database"
+        );
         txns.abort(&first, "user cancel").unwrap();
         let second = txns.begin("d", "t", "l", "root").unwrap();
         second.commit().unwrap();
-        assert!(matches!(txns.begin("d", "t", "l", "root"), Err(BeginError::LabelUsed { status: "FINISHED" })));
+        assert!(matches!(
+            txns.begin("d", "t", "l", "root"),
+            Err(BeginError::LabelUsed { status: "FINISHED" })
+        ));
         assert!(second.abort("too late").is_err());
     }
 

@@ -34,7 +34,10 @@ mod tests {
     fn a_right_answer_passes_and_a_wrong_one_does_not() {
         let salt = salt();
         let stage1 = Sha1::digest(b"pw");
-        let mask = Sha1::new().chain_update(salt).chain_update(Sha1::digest(stage1)).finalize();
+        let mask = Sha1::new()
+            .chain_update(salt)
+            .chain_update(Sha1::digest(stage1))
+            .finalize();
         let response: Vec<u8> = stage1.iter().zip(mask).map(|(a, b)| a ^ b).collect();
         assert!(check("pw", &salt, &response));
         assert!(!check("other", &salt, &response));

@@ -1,6 +1,7 @@
 //! The MySQL door.
 
 pub mod auth;
+pub mod login;
 
 use std::collections::HashMap;
 use std::io;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use opensrv_mysql::{
-    AsyncMysqlIntermediary, AsyncMysqlShim, Column, ColumnFlags, ColumnType, ErrorKind, InitWriter, OkResponse,
-    ParamParser, QueryResultWriter, StatementMetaWriter, ValueInner,
+    AsyncMysqlIntermediary, AsyncMysqlShim, Column, ColumnFlags, ColumnType, ErrorKind, InitWriter,
+    OkResponse, ParamParser, QueryResultWriter, StatementMetaWriter, ValueInner,
 };
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
@@ -47,20 +48,24 @@ pub async fn serve(listener: TcpListener, cluster: Arc<Cluster>) {
 async fn connection(stream: TcpStream, cluster: Arc<Cluster>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
+    let refusal = login::Refusal::default();
     let door = Door {
         session: Session::new(cluster),
+        refusal: refusal.clone(),
         user: Mutex::default(),
         salt: auth::salt(),
         statements: HashMap::new(),
         next_statement: 0,
     };
-    AsyncMysqlIntermediary::run_on(door, reader, tokio::io::BufWriter::new(writer)).await
+    let writer = login::LoginWriter::new(tokio::io::BufWriter::new(writer), refusal);
+    AsyncMysqlIntermediary::run_on(door, reader, writer).await
 }
 
 struct Door {
     session: Session,
     /// Who logged in; `authenticate` gets no `&mut self`.
     user: Mutex<String>,
+    refusal: login::Refusal,
     salt: [u8; 20],
     statements: HashMap<u32, String>,
     next_statement: u32,
@@ -87,18 +92,37 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Door {
 
     async fn authenticate(&self, _plugin: &str, username: &[u8], salt: &[u8], response: &[u8]) -> bool {
         let name = String::from_utf8_lossy(username).into_owned();
-        let known = self.session.cluster.password_of(&name).is_some_and(|p| auth::check(p, salt, response));
+        let known = self
+            .session
+            .cluster
+            .password_of(&name)
+            .is_some_and(|p| auth::check(p, salt, response));
+        if !known {
+            let with = if response.is_empty() { "NO" } else { "YES" };
+            *self.refusal.lock() = Some(format!(
+                "Access denied for user '{name}' (using password: {with})"
+            ));
+        }
         *self.user.lock() = name;
         known
     }
 
-    async fn on_prepare<'a>(&'a mut self, query: &'a str, info: StatementMetaWriter<'a, W>) -> io::Result<()> {
+    async fn on_prepare<'a>(
+        &'a mut self,
+        query: &'a str,
+        info: StatementMetaWriter<'a, W>,
+    ) -> io::Result<()> {
         let placeholders = match placeholders(query) {
             Ok(places) => places.len(),
             Err(error) => return info.error(kind_of(error.code), error.message.as_bytes()).await,
         };
         if self.statements.len() >= MAX_STATEMENTS {
-            return info.error(ErrorKind::ER_MAX_PREPARED_STMT_COUNT_REACHED, b"too many prepared statements".as_slice()).await;
+            return info
+                .error(
+                    ErrorKind::ER_MAX_PREPARED_STMT_COUNT_REACHED,
+                    b"too many prepared statements".as_slice(),
+                )
+                .await;
         }
         self.next_statement += 1;
         self.statements.insert(self.next_statement, query.to_owned());
@@ -113,9 +137,17 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Door {
         results: QueryResultWriter<'a, W>,
     ) -> io::Result<()> {
         let Some(query) = self.statements.get(&id) else {
-            return results.error(ErrorKind::ER_UNKNOWN_STMT_HANDLER, b"unknown statement".as_slice()).await;
+            return results
+                .error(
+                    ErrorKind::ER_UNKNOWN_STMT_HANDLER,
+                    b"unknown statement".as_slice(),
+                )
+                .await;
         };
-        let values: Vec<String> = params.into_iter().map(|p| literal(p.value.into_inner())).collect();
+        let values: Vec<String> = params
+            .into_iter()
+            .map(|p| literal(p.value.into_inner()))
+            .collect();
         let outcome = match bind(query, &values) {
             Ok(query) => self.session.execute(&query).await,
             Err(error) => Err(error),
@@ -155,7 +187,12 @@ async fn reply<W: AsyncWrite + Send + Unpin>(
             results.error(kind_of(error.code), error.message.as_bytes()).await
         }
         Ok(Outcome::Done { affected }) => {
-            results.completed(OkResponse { affected_rows: affected, ..OkResponse::default() }).await
+            results
+                .completed(OkResponse {
+                    affected_rows: affected,
+                    ..OkResponse::default()
+                })
+                .await
         }
         Ok(Outcome::Rows(answer)) => rows(&answer, results, binary).await,
     }
@@ -179,12 +216,26 @@ fn columns(schema: &SchemaRef, headers: &[String], binary: bool) -> Vec<Column> 
     let types = schema.fields().iter().map(|f| f.data_type());
     types
         .zip(headers)
-        .map(|(ty, name)| column(name, if binary { ColumnType::MYSQL_TYPE_VAR_STRING } else { mysql_type(ty) }))
+        .map(|(ty, name)| {
+            column(
+                name,
+                if binary {
+                    ColumnType::MYSQL_TYPE_VAR_STRING
+                } else {
+                    mysql_type(ty)
+                },
+            )
+        })
         .collect()
 }
 
 fn column(name: &str, coltype: ColumnType) -> Column {
-    Column { table: String::new(), column: name.to_owned(), coltype, colflags: ColumnFlags::empty() }
+    Column {
+        table: String::new(),
+        column: name.to_owned(),
+        coltype,
+        colflags: ColumnFlags::empty(),
+    }
 }
 
 fn mysql_type(ty: &DataType) -> ColumnType {
@@ -220,7 +271,11 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
 /// Byte positions of `?` outside strings.
 fn placeholders(query: &str) -> Result<Vec<usize>, SqlError> {
     let tokens = lex::tokens(query)?;
-    Ok(tokens.into_iter().filter(|t| t.kind == Kind::Symbol && t.text == "?").map(|t| t.start).collect())
+    Ok(tokens
+        .into_iter()
+        .filter(|t| t.kind == Kind::Symbol && t.text == "?")
+        .map(|t| t.start)
+        .collect())
 }
 
 fn bind(query: &str, values: &[String]) -> Result<String, SqlError> {
@@ -254,7 +309,16 @@ fn quote(text: &str) -> String {
 /// The binary DATETIME: year(2) month day [hour minute second [micros(4)]].
 fn datetime(bytes: &[u8]) -> String {
     let at = |i: usize| u32::from(bytes.get(i).copied().unwrap_or(0));
-    let micros = bytes.get(7..11).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let micros = bytes
+        .get(7..11)
+        .map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let year = at(0) | at(1) << 8;
-    format!("{year:04}-{:02}-{:02} {:02}:{:02}:{:02}.{micros:06}", at(2), at(3), at(4), at(5), at(6))
+    format!(
+        "{year:04}-{:02}-{:02} {:02}:{:02}:{:02}.{micros:06}",
+        at(2),
+        at(3),
+        at(4),
+        at(5),
+        at(6)
+    )
 }

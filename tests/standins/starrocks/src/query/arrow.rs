@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
-    Int8Builder, Int16Builder, Int32Builder, Int64Builder, ListArray, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
+    Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder, ListArray, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
@@ -28,9 +29,11 @@ pub fn data_type(ty: &ColumnType) -> DataType {
         ColumnType::Date => DataType::Date32,
         ColumnType::DateTime => DataType::Timestamp(TimeUnit::Microsecond, None),
         ColumnType::Varbinary => DataType::Binary,
-        ColumnType::Char(_) | ColumnType::Varchar(_) | ColumnType::Json | ColumnType::Struct(_) | ColumnType::Map(..) => {
-            DataType::Utf8
-        }
+        ColumnType::Char(_)
+        | ColumnType::Varchar(_)
+        | ColumnType::Json
+        | ColumnType::Struct(_)
+        | ColumnType::Map(..) => DataType::Utf8,
         ColumnType::Array(of) => DataType::List(item_field(of)),
     }
 }
@@ -40,7 +43,10 @@ fn item_field(of: &ColumnType) -> Arc<Field> {
 }
 
 pub fn schema<'a>(columns: impl IntoIterator<Item = (&'a str, &'a ColumnType)>) -> SchemaRef {
-    let fields: Fields = columns.into_iter().map(|(name, ty)| Field::new(name, data_type(ty), true)).collect();
+    let fields: Fields = columns
+        .into_iter()
+        .map(|(name, ty)| Field::new(name, data_type(ty), true))
+        .collect();
     Arc::new(Schema::new(fields))
 }
 
@@ -74,7 +80,11 @@ pub fn array(ty: &ColumnType, cells: &[&Value]) -> Result<ArrayRef, ArrowError> 
             let builder = Decimal128Builder::new().with_data_type(data_type(ty));
             build!(builder, cells, Value::Big(v) => *v)
         }
-        ColumnType::Char(_) | ColumnType::Varchar(_) | ColumnType::Json | ColumnType::Struct(_) | ColumnType::Map(..) => {
+        ColumnType::Char(_)
+        | ColumnType::Varchar(_)
+        | ColumnType::Json
+        | ColumnType::Struct(_)
+        | ColumnType::Map(..) => {
             build!(StringBuilder::new(), cells, Value::Str(v) | Value::Json(v) => v, pairs @ Value::Pairs(_) => pairs.render(0))
         }
         ColumnType::Array(of) => list(of, cells)?,
@@ -86,7 +96,11 @@ fn list(of: &ColumnType, cells: &[&Value]) -> Result<ArrayRef, ArrowError> {
     let mut lengths = Vec::with_capacity(cells.len());
     let mut valid = Vec::with_capacity(cells.len());
     for cell in cells {
-        let inside: &[Value] = if let Value::Array(inside) = cell { inside } else { &[] };
+        let inside: &[Value] = if let Value::Array(inside) = cell {
+            inside
+        } else {
+            &[]
+        };
         items.extend(inside);
         lengths.push(inside.len());
         valid.push(!cell.is_null());

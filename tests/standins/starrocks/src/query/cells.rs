@@ -2,9 +2,9 @@
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use datafusion::arrow::util::display::array_value_to_string;
 
@@ -15,7 +15,9 @@ pub type Cell = Option<String>;
 
 pub fn rows(batch: &RecordBatch) -> Vec<Vec<Cell>> {
     let columns = batch.columns();
-    (0..batch.num_rows()).map(|row| columns.iter().map(|column| cell(column.as_ref(), row)).collect()).collect()
+    (0..batch.num_rows())
+        .map(|row| columns.iter().map(|column| cell(column.as_ref(), row)).collect())
+        .collect()
 }
 
 pub fn cell(array: &dyn Array, row: usize) -> Cell {
@@ -39,9 +41,10 @@ pub fn cell(array: &dyn Array, row: usize) -> Cell {
             v.to_string().parse().map_or_else(|_| v.to_string(), render_float)
         }
         DataType::Float64 => render_float(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Decimal128(_, scale) => {
-            render_decimal(array.as_primitive::<Decimal128Type>().value(row), u8::try_from(*scale).unwrap_or(0))
-        }
+        DataType::Decimal128(_, scale) => render_decimal(
+            array.as_primitive::<Decimal128Type>().value(row),
+            u8::try_from(*scale).unwrap_or(0),
+        ),
         DataType::Date32 => render_date(array.as_primitive::<Date32Type>().value(row)),
         DataType::Timestamp(unit, _) => render_datetime(match unit {
             TimeUnit::Second => array.as_primitive::<TimestampSecondType>().value(row) * 1_000_000,
@@ -66,7 +69,11 @@ pub fn cell(array: &dyn Array, row: usize) -> Cell {
 fn nested(array: &dyn Array, row: usize) -> String {
     let quoted = matches!(
         array.data_type(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Date32 | DataType::Timestamp(..)
+        DataType::Utf8
+            | DataType::LargeUtf8
+            | DataType::Utf8View
+            | DataType::Date32
+            | DataType::Timestamp(..)
     );
     match cell(array, row) {
         None => "null".into(),

@@ -1,12 +1,14 @@
 //! Plans and runs one query.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+};
 use datafusion::datasource::ViewTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionContext;
@@ -54,8 +56,17 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    pub fn new(cluster: &'a Cluster, database: Option<&str>, session: &'a (dyn SessionValues + Sync)) -> Self {
-        Self { cluster, database: database.map(str::to_owned), session, extra: Vec::new() }
+    pub fn new(
+        cluster: &'a Cluster,
+        database: Option<&str>,
+        session: &'a (dyn SessionValues + Sync),
+    ) -> Self {
+        Self {
+            cluster,
+            database: database.map(str::to_owned),
+            session,
+            extra: Vec::new(),
+        }
     }
 
     /// Lets the query read `grid` as a table called `name`.
@@ -66,11 +77,13 @@ impl<'a> Engine<'a> {
 
     pub async fn run(&self, sql: &str) -> Result<Answer, SqlError> {
         let mut statement = parse(sql)?;
-        let aliases = rewrite::aliases(&statement);
         let headers = rewrite::headers(&mut statement);
-        let context = self.prepare(&mut statement, &aliases, self.database.as_deref(), 0).await?;
+        let context = self.prepare(&mut statement, self.database.as_deref(), 0).await?;
         let run = async {
-            let plan = context.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
+            let plan = context
+                .state()
+                .statement_to_plan(DfStatement::Statement(Box::new(statement)))
+                .await?;
             let frame = context.execute_logical_plan(plan).await?;
             let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
             Ok::<_, datafusion::error::DataFusionError>((schema, frame.collect().await?))
@@ -80,16 +93,23 @@ impl<'a> Engine<'a> {
             .map_err(|_| SqlError::internal("Query reached its timeout of 300 seconds"))?
             .map_err(|e| SqlError::analysis(e.strip_backtrace()))?;
         let headers = headers.unwrap_or_else(|| {
-            schema.fields().iter().map(|f| f.name().split('\u{1}').next().unwrap_or_default().to_owned()).collect()
+            schema
+                .fields()
+                .iter()
+                .map(|f| f.name().split('\u{1}').next().unwrap_or_default().to_owned())
+                .collect()
         });
-        Ok(Answer { schema, headers, batches })
+        Ok(Answer {
+            schema,
+            headers,
+            batches,
+        })
     }
 
     /// Registers what the statement reads and rewrites it; returns the context to plan it in.
     fn prepare<'b>(
         &'b self,
         statement: &'b mut Statement,
-        aliases: &'b HashSet<String>,
         database: Option<&'b str>,
         depth: usize,
     ) -> BoxFuture<'b, Result<SessionContext, SqlError>> {
@@ -112,7 +132,7 @@ impl<'a> Engine<'a> {
                 known.push((relation, db));
             }
             rewrite::qualify(statement, &known);
-            rewrite::expressions(statement, &columns, aliases, self.session).map_err(SqlError::analysis)?;
+            rewrite::expressions(statement, &columns, self.session).map_err(SqlError::analysis)?;
             context(schemas)
         })
     }
@@ -128,7 +148,12 @@ impl<'a> Engine<'a> {
         {
             return Ok(("__extra".into(), Arc::new(Provider::grid(grid.clone()))));
         }
-        let db = relation.db.as_deref().or(database).ok_or_else(SqlError::no_database)?.to_owned();
+        let db = relation
+            .db
+            .as_deref()
+            .or(database)
+            .ok_or_else(SqlError::no_database)?
+            .to_owned();
         if db == "information_schema" {
             let name = relation.name.to_ascii_lowercase();
             let grid = info_schema::table(self.cluster, &name);
@@ -137,7 +162,10 @@ impl<'a> Engine<'a> {
         }
         let entity = {
             let catalog = self.cluster.catalog.read();
-            let found = catalog.databases.get(&db).ok_or_else(|| SqlError::unknown_database(&db))?;
+            let found = catalog
+                .databases
+                .get(&db)
+                .ok_or_else(|| SqlError::unknown_database(&db))?;
             found.entities.get(&relation.name).cloned()
         };
         match entity {
@@ -149,12 +177,18 @@ impl<'a> Engine<'a> {
 
     async fn view(&self, view: &View, depth: usize) -> Result<Arc<dyn TableProvider>, SqlError> {
         let mut statement = parse(&view.definition)?;
-        let aliases = rewrite::aliases(&statement);
         rewrite::headers(&mut statement);
-        let context = self.prepare(&mut statement, &aliases, Some(&view.database), depth).await?;
-        let plan = context.state().statement_to_plan(DfStatement::Statement(Box::new(statement))).await;
+        let context = self.prepare(&mut statement, Some(&view.database), depth).await?;
+        let plan = context
+            .state()
+            .statement_to_plan(DfStatement::Statement(Box::new(statement)))
+            .await;
         let plan = plan.map_err(|e| SqlError::analysis(e.strip_backtrace()))?;
-        let plan = if view.columns.is_empty() { plan } else { rename(plan, &view.columns)? };
+        let plan = if view.columns.is_empty() {
+            plan
+        } else {
+            rename(plan, &view.columns)?
+        };
         Ok(Arc::new(ViewTable::new(plan, Some(view.definition.clone()))))
     }
 
@@ -170,19 +204,36 @@ fn rename(
 ) -> Result<datafusion::logical_expr::LogicalPlan, SqlError> {
     use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
     if plan.schema().fields().len() != names.len() {
-        return Err(SqlError::analysis("View's SELECT and view's field list have different column counts"));
+        return Err(SqlError::analysis(
+            "View's SELECT and view's field list have different column counts",
+        ));
     }
-    let renamed: Vec<Expr> =
-        plan.schema().columns().into_iter().zip(names).map(|(c, (name, _))| Expr::Column(c).alias(name)).collect();
-    LogicalPlanBuilder::from(plan).project(renamed).and_then(LogicalPlanBuilder::build).map_err(SqlError::internal)
+    let renamed: Vec<Expr> = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .zip(names)
+        .map(|(c, (name, _))| Expr::Column(c).alias(name))
+        .collect();
+    LogicalPlanBuilder::from(plan)
+        .project(renamed)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(SqlError::internal)
 }
 
 fn parse(sql: &str) -> Result<Statement, SqlError> {
-    let mut statements = Parser::parse_sql(&MySqlDialect {}, sql)
-        .map_err(|e| SqlError::new(ErrorCode::Parse, format!("Getting syntax error. Detail message: {e}.")))?;
+    let mut statements = Parser::parse_sql(&MySqlDialect {}, sql).map_err(|e| {
+        SqlError::new(
+            ErrorCode::Parse,
+            format!("Getting syntax error. Detail message: {e}."),
+        )
+    })?;
     match (statements.pop(), statements.is_empty()) {
         (Some(statement), true) => Ok(statement),
-        _ => Err(SqlError::new(ErrorCode::Parse, "Getting syntax error. Detail message: one statement expected.")),
+        _ => Err(SqlError::new(
+            ErrorCode::Parse,
+            "Getting syntax error. Detail message: one statement expected.",
+        )),
     }
 }
 
@@ -194,11 +245,16 @@ fn context(schemas: BTreeMap<String, MemorySchemaProvider>) -> Result<SessionCon
         .with_target_partitions(2)
         .with_information_schema(false);
     config.options_mut().sql_parser.enable_ident_normalization = false;
-    let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features()
+        .build();
     let context = SessionContext::new_with_state(state);
     let catalog = MemoryCatalogProvider::new();
     for (name, schema) in schemas {
-        catalog.register_schema(&name, Arc::new(schema)).map_err(SqlError::internal)?;
+        catalog
+            .register_schema(&name, Arc::new(schema))
+            .map_err(SqlError::internal)?;
     }
     context.register_catalog("default_catalog", Arc::new(catalog));
     for function in functions::all() {

@@ -14,16 +14,31 @@ use crate::table::value::render_json;
 pub fn all() -> Vec<ScalarUDF> {
     vec![
         by_path("get_json_string", DataType::Utf8, |found| {
-            Arc::new(found.into_iter().map(|raw| raw.and_then(unquoted)).collect::<StringArray>())
+            Arc::new(
+                found
+                    .into_iter()
+                    .map(|raw| raw.and_then(unquoted))
+                    .collect::<StringArray>(),
+            )
         }),
         by_path("get_json_int", DataType::Int64, |found| {
-            Arc::new(found.into_iter().map(|raw| number(raw).map(|v| v as i64)).collect::<Int64Array>())
+            Arc::new(
+                found
+                    .into_iter()
+                    .map(|raw| number(raw).map(|v| v as i64))
+                    .collect::<Int64Array>(),
+            )
         }),
         by_path("get_json_double", DataType::Float64, |found| {
             Arc::new(found.into_iter().map(number).collect::<Float64Array>())
         }),
         by_path("json_query", DataType::Utf8, |found| {
-            Arc::new(found.into_iter().map(|raw| raw.and_then(normalised)).collect::<StringArray>())
+            Arc::new(
+                found
+                    .into_iter()
+                    .map(|raw| raw.and_then(normalised))
+                    .collect::<StringArray>(),
+            )
         }),
         create_udf(
             "parse_json",
@@ -33,7 +48,12 @@ pub fn all() -> Vec<ScalarUDF> {
             Arc::new(|args| {
                 let args = ColumnarValue::values_to_arrays(args)?;
                 let texts = as_string_array(&args[0])?;
-                Ok(ColumnarValue::Array(Arc::new(texts.iter().map(|t| t.and_then(normalised)).collect::<StringArray>())))
+                Ok(ColumnarValue::Array(Arc::new(
+                    texts
+                        .iter()
+                        .map(|t| t.and_then(normalised))
+                        .collect::<StringArray>(),
+                )))
             }),
         ),
     ]
@@ -44,10 +64,20 @@ fn by_path(name: &str, returns: DataType, finish: fn(Vec<Option<&str>>) -> Array
     let body = move |args: &[ColumnarValue]| -> Result<ColumnarValue> {
         let args = ColumnarValue::values_to_arrays(args)?;
         let (documents, paths) = (as_string_array(&args[0])?, as_string_array(&args[1])?);
-        let found = documents.iter().zip(paths.iter()).map(|(document, path)| at_path(document?, path?)).collect();
+        let found = documents
+            .iter()
+            .zip(paths.iter())
+            .map(|(document, path)| at_path(document?, path?))
+            .collect();
         Ok(ColumnarValue::Array(finish(found)))
     };
-    create_udf(name, vec![DataType::Utf8, DataType::Utf8], returns, Volatility::Immutable, Arc::new(body))
+    create_udf(
+        name,
+        vec![DataType::Utf8, DataType::Utf8],
+        returns,
+        Volatility::Immutable,
+        Arc::new(body),
+    )
 }
 
 /// A JSON string without its quotes, anything else as it stands; JSON null is NULL.

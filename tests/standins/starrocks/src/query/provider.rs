@@ -36,12 +36,18 @@ impl Provider {
     pub fn table(table: Arc<Table>) -> Self {
         let columns = table.read().def.columns.clone();
         let schema = arrow::schema(columns.iter().map(|c| (c.name.as_str(), &c.ty)));
-        Self { schema, rows: Rows::Table { table, columns } }
+        Self {
+            schema,
+            rows: Rows::Table { table, columns },
+        }
     }
 
     pub fn grid(grid: Grid) -> Self {
         let schema = arrow::schema(grid.columns.iter().map(|(name, ty)| (name.as_str(), ty)));
-        Self { schema, rows: Rows::Grid(grid) }
+        Self {
+            schema,
+            rows: Rows::Grid(grid),
+        }
     }
 
     fn batch(&self, wanted: &[usize]) -> Result<RecordBatch> {
@@ -59,8 +65,10 @@ impl Provider {
                 let state = table.read();
                 for &i in wanted {
                     let column = &columns[i];
-                    let cells: Vec<&Value> =
-                        state.rows().map(|row| row.get(column.slot).unwrap_or(&column.backfill)).collect();
+                    let cells: Vec<&Value> = state
+                        .rows()
+                        .map(|row| row.get(column.slot).unwrap_or(&column.backfill))
+                        .collect();
                     arrays.push(arrow::array(&column.ty, &cells)?);
                 }
                 state.row_count()
@@ -92,7 +100,9 @@ impl TableProvider for Provider {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let wanted = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let wanted = projection
+            .cloned()
+            .unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let batch = self.batch(&wanted)?;
         let schema = batch.schema();
         let exec = MemorySourceConfig::try_new_exec(&[vec![batch]], schema, None)?;

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement, Value, Visit, Visitor, VisitorMut,
-    visit_expressions_mut, visit_relations_mut,
+    BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr,
+    Statement, Value, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut, visit_relations_mut,
 };
 
 /// A relation of a query as written: `[catalog.][db.]name`.
@@ -20,7 +20,9 @@ pub fn relation_of(name: &ObjectName) -> Relation {
     let mut parts: Vec<String> = name.0.iter().map(part_text).collect();
     let name = parts.pop().unwrap_or_default();
     let mut db = parts.pop();
-    let is_information_schema = db.as_deref().is_some_and(|d| d.eq_ignore_ascii_case("information_schema"));
+    let is_information_schema = db
+        .as_deref()
+        .is_some_and(|d| d.eq_ignore_ascii_case("information_schema"));
     let mut name = name;
     if is_information_schema {
         // The one schema whose names are case-insensitive.
@@ -48,7 +50,8 @@ pub fn relations(statement: &Statement) -> Vec<Relation> {
         type Break = ();
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
             if let Some(with) = &query.with {
-                self.ctes.extend(with.cte_tables.iter().map(|cte| cte.alias.name.value.clone()));
+                self.ctes
+                    .extend(with.cte_tables.iter().map(|cte| cte.alias.name.value.clone()));
             }
             ControlFlow::Continue(())
         }
@@ -62,7 +65,9 @@ pub fn relations(statement: &Statement) -> Vec<Relation> {
     }
     let mut collect = Collect::default();
     let _ = statement.visit(&mut collect);
-    collect.found.retain(|r| r.db.is_some() || !collect.ctes.contains(&r.name));
+    collect
+        .found
+        .retain(|r| r.db.is_some() || !collect.ctes.contains(&r.name));
     collect.found
 }
 
@@ -72,7 +77,10 @@ pub fn qualify(statement: &mut Statement, known: &[(Relation, String)]) {
         let relation = relation_of(name);
         if let Some((_, db)) = known.iter().find(|(r, _)| *r == relation) {
             let parts = ["default_catalog", db, &relation.name];
-            name.0 = parts.iter().map(|p| ObjectNamePart::Identifier(Ident::with_quote('`', *p))).collect();
+            name.0 = parts
+                .iter()
+                .map(|p| ObjectNamePart::Identifier(Ident::with_quote('`', *p)))
+                .collect();
         }
         ControlFlow::<()>::Continue(())
     });
@@ -84,20 +92,20 @@ pub trait SessionValues {
     fn variable(&self, name: &str) -> Option<String>;
 }
 
-/// Rewrites all expressions. `columns` are the exact names of the columns of all tables involved, `aliases` the names
-/// the author gave, which stay as they are.
+/// Rewrites all expressions. `columns` are the exact names of the columns of all tables involved: any name that differs
+/// from one by case alone becomes it, aliases too, so that every reference goes on meaning the same thing.
 pub fn expressions(
     statement: &mut Statement,
     columns: &[String],
-    aliases: &HashSet<String>,
     session: &dyn SessionValues,
 ) -> Result<(), String> {
     let exact = |name: &str| -> Option<String> {
-        if columns.iter().any(|c| c == name) || aliases.contains(name) {
+        if columns.iter().any(|c| c == name) {
             return None;
         }
         columns.iter().find(|c| c.eq_ignore_ascii_case(name)).cloned()
     };
+    rename_aliases(statement, &exact);
     let flow = visit_expressions_mut(statement, |expr| {
         match expr {
             Expr::Identifier(ident) => {
@@ -123,7 +131,11 @@ pub fn expressions(
                     last.value = name;
                 }
             }
-            Expr::BinaryOp { left, op: BinaryOperator::Arrow, right } => {
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::Arrow,
+                right,
+            } => {
                 *expr = call("json_query", vec![(**left).clone(), (**right).clone()]);
             }
             Expr::Function(function) => {
@@ -141,25 +153,24 @@ pub fn expressions(
     }
 }
 
-/// Names given with AS; to be asked before `headers` names everything.
-pub fn aliases(statement: &Statement) -> HashSet<String> {
-    struct Collect(HashSet<String>);
-    impl Visitor for Collect {
+fn rename_aliases(statement: &mut Statement, exact: &dyn Fn(&str) -> Option<String>) {
+    struct Rename<'a>(&'a dyn Fn(&str) -> Option<String>);
+    impl VisitorMut for Rename<'_> {
         type Break = ();
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            if let SetExpr::Select(select) = &*query.body {
-                for item in &select.projection {
-                    if let SelectItem::ExprWithAlias { alias, .. } = item {
-                        self.0.insert(alias.value.clone());
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            if let SetExpr::Select(select) = &mut *query.body {
+                for item in &mut select.projection {
+                    if let SelectItem::ExprWithAlias { alias, .. } = item
+                        && let Some(name) = (self.0)(&alias.value)
+                    {
+                        alias.value = name;
                     }
                 }
             }
             ControlFlow::Continue(())
         }
     }
-    let mut collect = Collect(HashSet::new());
-    let _ = statement.visit(&mut collect);
-    collect.0
+    let _ = VisitMut::visit(statement, &mut Rename(exact));
 }
 
 fn literal(value: &str) -> Expr {
@@ -173,7 +184,10 @@ fn call(name: &str, args: Vec<Expr>) -> Expr {
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,
-            args: args.into_iter().map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a))).collect(),
+            args: args
+                .into_iter()
+                .map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a)))
+                .collect(),
             clauses: Vec::new(),
         }),
         filter: None,
@@ -195,7 +209,10 @@ fn function_call(function: &mut Function, session: &dyn SessionValues) -> Option
             case_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
             end_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
             operand: None,
-            conditions: vec![CaseWhen { condition: condition.clone(), result: then.clone() }],
+            conditions: vec![CaseWhen {
+                condition: condition.clone(),
+                result: then.clone(),
+            }],
             else_result: Some(Box::new(otherwise.clone())),
         });
     }
@@ -221,7 +238,9 @@ fn function_call(function: &mut Function, session: &dyn SessionValues) -> Option
 }
 
 fn plain_args(function: &Function) -> Option<Vec<Expr>> {
-    let FunctionArguments::List(list) = &function.args else { return None };
+    let FunctionArguments::List(list) = &function.args else {
+        return None;
+    };
     list.args
         .iter()
         .map(|arg| match arg {
@@ -234,8 +253,12 @@ fn plain_args(function: &Function) -> Option<Vec<Expr>> {
 /// Headers as written: names every expression of the outermost SELECT, and makes repeated names unique for DataFusion.
 /// Returns the headers to restore, by position, when the list holds no wildcard.
 pub fn headers(statement: &mut Statement) -> Option<Vec<String>> {
-    let Statement::Query(query) = statement else { return None };
-    let SetExpr::Select(select) = &mut *query.body else { return None };
+    let Statement::Query(query) = statement else {
+        return None;
+    };
+    let SetExpr::Select(select) = &mut *query.body else {
+        return None;
+    };
     let mut names = Vec::with_capacity(select.projection.len());
     let mut wildcard = false;
     for item in &mut select.projection {
@@ -247,10 +270,20 @@ pub fn headers(statement: &mut Statement) -> Option<Vec<String>> {
                 continue;
             }
         };
-        let repeated = names.iter().filter(|n| **n == name).count();
-        let alias = if repeated == 0 { name.clone() } else { format!("{name}\u{1}{repeated}") };
+        let repeated = names
+            .iter()
+            .filter(|n: &&String| n.eq_ignore_ascii_case(&name))
+            .count();
+        let alias = if repeated == 0 {
+            name.clone()
+        } else {
+            format!("{name}\u{1}{repeated}")
+        };
         names.push(name);
-        *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('`', alias) };
+        *item = SelectItem::ExprWithAlias {
+            expr,
+            alias: Ident::with_quote('`', alias),
+        };
     }
     (!wildcard).then_some(names)
 }
@@ -266,12 +299,13 @@ fn header(expr: &Expr) -> String {
                 type Break = ();
                 fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
                     if let Expr::Function(function) = expr {
-                        function.name = ObjectName::from(Ident::new(function.name.to_string().to_ascii_lowercase()));
+                        function.name =
+                            ObjectName::from(Ident::new(function.name.to_string().to_ascii_lowercase()));
                     }
                     ControlFlow::Continue(())
                 }
             }
-            let _ = datafusion::sql::sqlparser::ast::VisitMut::visit(&mut lowered, &mut Lower);
+            let _ = VisitMut::visit(&mut lowered, &mut Lower);
             lowered.to_string()
         }
     }

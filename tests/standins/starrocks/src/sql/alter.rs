@@ -31,7 +31,9 @@ pub fn apply(def: &TableDef, clauses: &[AlterClause]) -> Result<(TableDef, Chang
                 drop_column(&mut def, name)?;
                 changed.schema = true;
             }
-            AlterClause::ModifyColumn { column, position } => modify(&mut def, column, position.as_ref(), &mut changed)?,
+            AlterClause::ModifyColumn { column, position } => {
+                modify(&mut def, column, position.as_ref(), &mut changed)?
+            }
             AlterClause::ModifyComment { column, comment } => {
                 let at = position_of(&def, column)?;
                 def.columns[at].comment.clone_from(comment);
@@ -41,13 +43,17 @@ pub fn apply(def: &TableDef, clauses: &[AlterClause]) -> Result<(TableDef, Chang
             AlterClause::SetProperties(properties) => {
                 for (key, value) in properties {
                     if key == "fast_schema_evolution" {
-                        return Err(SqlError::analysis("Property fast_schema_evolution cannot be altered"));
+                        return Err(SqlError::analysis(
+                            "Property fast_schema_evolution cannot be altered",
+                        ));
                     }
                     def.properties.insert(key.clone(), value.clone());
                 }
             }
             AlterClause::Unsupported(class) => {
-                return Err(SqlError::analysis(format!("the stand-in does not implement {class}")));
+                return Err(SqlError::analysis(format!(
+                    "the stand-in does not implement {class}"
+                )));
             }
             AlterClause::RenameTable(_) | AlterClause::SwapWith(_) => {
                 return Err(SqlError::analysis("Conflicting alter clauses"));
@@ -67,7 +73,8 @@ fn require_fast(def: &TableDef) -> Result<(), SqlError> {
 }
 
 fn position_of(def: &TableDef, name: &str) -> Result<usize, SqlError> {
-    def.position(name).ok_or_else(|| SqlError::analysis(format!("Column does not exists: {name}")))
+    def.position(name)
+        .ok_or_else(|| SqlError::analysis(format!("Column does not exists: {name}")))
 }
 
 fn add(def: &mut TableDef, spec: &ColumnSpec, position: Option<&Position>) -> Result<(), SqlError> {
@@ -76,12 +83,21 @@ fn add(def: &mut TableDef, spec: &ColumnSpec, position: Option<&Position>) -> Re
         return Err(rules::duplicate_column(&spec.name));
     }
     if def.burnt_names.iter().any(|n| n.eq_ignore_ascii_case(&spec.name)) {
-        return Err(SqlError::analysis(format!("Column name [{}] already exists in column id", spec.name)));
+        return Err(SqlError::analysis(format!(
+            "Column name [{}] already exists in column id",
+            spec.name
+        )));
     }
     if spec.nullable == Some(false) && spec.default.is_none() {
-        return Err(SqlError::analysis(format!("Column {} is NOT NULL and has no default value", spec.name)));
+        return Err(SqlError::analysis(format!(
+            "Column {} is NOT NULL and has no default value",
+            spec.name
+        )));
     }
-    if matches!(spec.default, Some(crate::table::schema::DefaultValue::Function(_))) {
+    if matches!(
+        spec.default,
+        Some(crate::table::schema::DefaultValue::Function(_))
+    ) {
         return Err(SqlError::analysis("unsupported default expr"));
     }
     let column = rules::column(spec, def.next_slot, false)?;
@@ -97,7 +113,11 @@ fn place(def: &TableDef, position: Option<&Position>) -> Result<usize, SqlError>
         Some(Position::First) => Err(SqlError::analysis("Can not add value column before key column")),
         Some(Position::After(name)) => {
             let at = position_of(def, name)? + 1;
-            if at < def.key_count { Err(SqlError::analysis("Can not add value column before key column")) } else { Ok(at) }
+            if at < def.key_count {
+                Err(SqlError::analysis("Can not add value column before key column"))
+            } else {
+                Ok(at)
+            }
         }
     }
 }
@@ -105,10 +125,14 @@ fn place(def: &TableDef, position: Option<&Position>) -> Result<usize, SqlError>
 fn drop_column(def: &mut TableDef, name: &str) -> Result<(), SqlError> {
     let at = position_of(def, name)?;
     if at < def.key_count {
-        return Err(SqlError::analysis(format!("Can not drop key column {name} in primary data model table")));
+        return Err(SqlError::analysis(format!(
+            "Can not drop key column {name} in primary data model table"
+        )));
     }
     if def.sort_key.iter().any(|k| k.eq_ignore_ascii_case(name)) {
-        return Err(SqlError::analysis(format!("Can not drop sort column {name} in primary data model table")));
+        return Err(SqlError::analysis(format!(
+            "Can not drop sort column {name} in primary data model table"
+        )));
     }
     def.columns.remove(at);
     for index in &mut def.indexes {
@@ -128,10 +152,16 @@ fn modify(
 ) -> Result<(), SqlError> {
     let at = position_of(def, &spec.name)?;
     if at < def.key_count {
-        return Err(SqlError::analysis(format!("Can not modify key column {} for primary key table", spec.name)));
+        return Err(SqlError::analysis(format!(
+            "Can not modify key column {} for primary key table",
+            spec.name
+        )));
     }
     if def.sort_key.iter().any(|k| k.eq_ignore_ascii_case(&spec.name)) {
-        return Err(SqlError::analysis(format!("Can not modify sort column {} for primary key table", spec.name)));
+        return Err(SqlError::analysis(format!(
+            "Can not modify sort column {} for primary key table",
+            spec.name
+        )));
     }
     let old = &def.columns[at];
     old.ty.can_change_to(&spec.ty).map_err(SqlError::analysis)?;
@@ -139,10 +169,15 @@ fn modify(
         return Err(SqlError::analysis("Can't change nullable to not nullable"));
     }
     if old.default != spec.default {
-        return Err(SqlError::analysis(format!("Can not change default value of column {}", spec.name)));
+        return Err(SqlError::analysis(format!(
+            "Can not change default value of column {}",
+            spec.name
+        )));
     }
     if position.is_some() {
-        return Err(SqlError::analysis("Primary key table do not support reorder table schema"));
+        return Err(SqlError::analysis(
+            "Primary key table do not support reorder table schema",
+        ));
     }
     let nullable = spec.nullable.unwrap_or(true);
     if old.ty != spec.ty {
@@ -165,7 +200,11 @@ fn rename(def: &mut TableDef, from: &str, to: &str) -> Result<(), SqlError> {
     let old = std::mem::replace(&mut def.columns[at].name, to.to_owned());
     def.burnt_names.retain(|n| !n.eq_ignore_ascii_case(to));
     def.burnt_names.push(old);
-    for names in [&mut def.distribution, &mut def.sort_key, &mut def.partition_columns] {
+    for names in [
+        &mut def.distribution,
+        &mut def.sort_key,
+        &mut def.partition_columns,
+    ] {
         for name in names.iter_mut().filter(|n| n.eq_ignore_ascii_case(from)) {
             to.clone_into(name);
         }

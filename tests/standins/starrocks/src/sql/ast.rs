@@ -48,17 +48,34 @@ pub struct Partition {
 
 #[derive(Debug, Clone)]
 pub enum Distribution {
-    Hash { columns: Vec<String>, buckets: Option<u32> },
-    Random { buckets: Option<u32> },
+    Hash {
+        columns: Vec<String>,
+        buckets: Option<u32>,
+    },
+    Random {
+        buckets: Option<u32>,
+    },
 }
 
 #[derive(Debug, Clone)]
 pub enum AlterClause {
-    AddColumn { column: ColumnSpec, position: Option<Position> },
+    AddColumn {
+        column: ColumnSpec,
+        position: Option<Position>,
+    },
     DropColumn(String),
-    ModifyColumn { column: ColumnSpec, position: Option<Position> },
-    ModifyComment { column: String, comment: String },
-    RenameColumn { from: String, to: String },
+    ModifyColumn {
+        column: ColumnSpec,
+        position: Option<Position>,
+    },
+    ModifyComment {
+        column: String,
+        comment: String,
+    },
+    RenameColumn {
+        from: String,
+        to: String,
+    },
     RenameTable(String),
     SwapWith(String),
     Comment(String),
@@ -109,17 +126,45 @@ pub enum Show {
 
 #[derive(Debug, Clone)]
 pub enum Statement {
-    CreateDatabase { if_not_exists: bool, name: String },
-    DropDatabase { if_exists: bool, name: String, force: bool },
+    CreateDatabase {
+        if_not_exists: bool,
+        name: String,
+    },
+    DropDatabase {
+        if_exists: bool,
+        name: String,
+        force: bool,
+    },
     CreateTable(Box<CreateTable>),
-    CreateTableLike { if_not_exists: bool, name: ObjectName, like: ObjectName },
-    DropTable { if_exists: bool, name: ObjectName, force: bool },
+    CreateTableLike {
+        if_not_exists: bool,
+        name: ObjectName,
+        like: ObjectName,
+    },
+    DropTable {
+        if_exists: bool,
+        name: ObjectName,
+        force: bool,
+    },
     TruncateTable(ObjectName),
     RecoverTable(ObjectName),
-    AlterTable { name: ObjectName, clauses: Vec<AlterClause> },
+    AlterTable {
+        name: ObjectName,
+        clauses: Vec<AlterClause>,
+    },
     CancelAlter(ObjectName),
-    CreateView { or_replace: bool, if_not_exists: bool, name: ObjectName, columns: Vec<(String, String)>, comment: String, query: String },
-    DropView { if_exists: bool, name: ObjectName },
+    CreateView {
+        or_replace: bool,
+        if_not_exists: bool,
+        name: ObjectName,
+        columns: Vec<(String, String)>,
+        comment: String,
+        query: String,
+    },
+    DropView {
+        if_exists: bool,
+        name: ObjectName,
+    },
     Show(Show, ShowFilter),
     Describe(ObjectName),
     Use(String),
@@ -129,8 +174,15 @@ pub enum Statement {
     /// Anything DataFusion runs.
     Query(String),
     /// `INSERT INTO t [(cols)] VALUES … | SELECT …`: the part behind the column list is the query.
-    Insert { table: ObjectName, columns: Option<Vec<String>>, query: String },
-    Delete { table: ObjectName, filter: String },
+    Insert {
+        table: ObjectName,
+        columns: Option<Vec<String>>,
+        query: String,
+    },
+    Delete {
+        table: ObjectName,
+        filter: String,
+    },
     /// `BEGIN`, `COMMIT`, `KILL`: accepted, no effect.
     Nothing,
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::alter;
 use super::ast::*;
 use super::error::{ErrorCode, SqlError};
@@ -11,6 +13,7 @@ use crate::load::convert;
 use crate::table::catalog::{Database, Entity, View};
 use crate::table::schema::{TableDef, TableModel};
 use crate::table::store::Table;
+use crate::table::types::ColumnType;
 use crate::table::value::Value;
 
 /// A name with its database filled in.
@@ -25,7 +28,10 @@ pub const SYSTEM_DATABASES: &[&str] = &["_statistics_", "information_schema", "s
 
 pub fn resolve(name: &ObjectName, current: Option<&str>) -> Result<Resolved, SqlError> {
     let db = name.db.as_deref().or(current).ok_or_else(SqlError::no_database)?;
-    Ok(Resolved { db: db.to_owned(), name: name.name.clone() })
+    Ok(Resolved {
+        db: db.to_owned(),
+        name: name.name.clone(),
+    })
 }
 
 pub fn create_database(cluster: &Cluster, name: &str, if_not_exists: bool) -> Result<(), SqlError> {
@@ -34,22 +40,36 @@ pub fn create_database(cluster: &Cluster, name: &str, if_not_exists: bool) -> Re
         if if_not_exists {
             return Ok(());
         }
-        return Err(SqlError::new(ErrorCode::DatabaseExists, format!("Can't create database '{name}'; database exists")));
+        return Err(SqlError::new(
+            ErrorCode::DatabaseExists,
+            format!("Can't create database '{name}'; database exists"),
+        ));
     }
     let legal = !name.is_empty()
         && name.len() <= 256
         && name.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
     if !legal {
         return Err(SqlError::analysis(format!("Incorrect database name '{name}'")));
     }
     let id = catalog.next_id();
-    catalog.databases.insert(name.to_owned(), Database { id, ..Database::default() });
+    catalog.databases.insert(
+        name.to_owned(),
+        Database {
+            id,
+            ..Database::default()
+        },
+    );
     Ok(())
 }
 
 pub fn drop_database(cluster: &Cluster, name: &str, if_exists: bool) -> Result<(), SqlError> {
     let removed = cluster.catalog.write().databases.remove(name);
+    if removed.is_some() {
+        cluster.txns.forget(name);
+    }
     if removed.is_none() && !if_exists {
         return Err(SqlError::new(
             ErrorCode::DropDatabase,
@@ -75,22 +95,35 @@ pub fn create_like(
     insert_table(cluster, name, def, if_not_exists)
 }
 
-fn insert_table(cluster: &Cluster, name: &Resolved, def: TableDef, if_not_exists: bool) -> Result<(), SqlError> {
+fn insert_table(
+    cluster: &Cluster,
+    name: &Resolved,
+    def: TableDef,
+    if_not_exists: bool,
+) -> Result<(), SqlError> {
     let mut catalog = cluster.catalog.write();
     let id = catalog.next_id();
-    let database = catalog.databases.get_mut(&name.db).ok_or_else(|| SqlError::unknown_database(&name.db))?;
+    let database = catalog
+        .databases
+        .get_mut(&name.db)
+        .ok_or_else(|| SqlError::unknown_database(&name.db))?;
     if database.entities.contains_key(&name.name) {
         if if_not_exists {
             return Ok(());
         }
         return Err(table_exists(&name.name));
     }
-    database.entities.insert(name.name.clone(), Entity::Table(Arc::new(Table::new(id, def))));
+    database
+        .entities
+        .insert(name.name.clone(), Entity::Table(Arc::new(Table::new(id, def))));
     Ok(())
 }
 
 fn table_exists(name: &str) -> SqlError {
-    SqlError::new(ErrorCode::TableExists, format!("Getting analyzing error. Detail message: Table '{name}' already exists."))
+    SqlError::new(
+        ErrorCode::TableExists,
+        format!("Getting analyzing error. Detail message: Table '{name}' already exists."),
+    )
 }
 
 pub fn table(cluster: &Cluster, name: &Resolved) -> Result<Arc<Table>, SqlError> {
@@ -98,12 +131,23 @@ pub fn table(cluster: &Cluster, name: &Resolved) -> Result<Arc<Table>, SqlError>
     if !catalog.databases.contains_key(&name.db) {
         return Err(SqlError::unknown_database(&name.db));
     }
-    catalog.table(&name.db, &name.name).ok_or_else(|| SqlError::unknown_table(&name.db, &name.name))
+    catalog
+        .table(&name.db, &name.name)
+        .ok_or_else(|| SqlError::unknown_table(&name.db, &name.name))
 }
 
-pub fn drop_entity(cluster: &Cluster, name: &Resolved, if_exists: bool, force: bool, view: bool) -> Result<(), SqlError> {
+pub fn drop_entity(
+    cluster: &Cluster,
+    name: &Resolved,
+    if_exists: bool,
+    force: bool,
+    view: bool,
+) -> Result<(), SqlError> {
     let mut catalog = cluster.catalog.write();
-    let database = catalog.databases.get_mut(&name.db).ok_or_else(|| SqlError::unknown_database(&name.db))?;
+    let database = catalog
+        .databases
+        .get_mut(&name.db)
+        .ok_or_else(|| SqlError::unknown_database(&name.db))?;
     match database.entities.get(&name.name) {
         Some(Entity::View(_)) if view => {
             database.entities.remove(&name.name);
@@ -118,13 +162,19 @@ pub fn drop_entity(cluster: &Cluster, name: &Resolved, if_exists: bool, force: b
             Ok(())
         }
         _ if if_exists => Ok(()),
-        _ => Err(SqlError::new(ErrorCode::BadTable, format!("Unknown table '{}.{}'", name.db, name.name))),
+        _ => Err(SqlError::new(
+            ErrorCode::BadTable,
+            format!("Unknown table '{}.{}'", name.db, name.name),
+        )),
     }
 }
 
 pub fn recover(cluster: &Cluster, name: &Resolved) -> Result<(), SqlError> {
     let mut catalog = cluster.catalog.write();
-    let database = catalog.databases.get_mut(&name.db).ok_or_else(|| SqlError::unknown_database(&name.db))?;
+    let database = catalog
+        .databases
+        .get_mut(&name.db)
+        .ok_or_else(|| SqlError::unknown_database(&name.db))?;
     if database.entities.contains_key(&name.name) {
         return Err(table_exists(&name.name));
     }
@@ -147,13 +197,21 @@ fn alter_definition(cluster: &Cluster, name: &Resolved, clauses: &[AlterClause])
     let table = table(cluster, name)?;
     let created = jiff::Timestamp::now();
     let mut state = table.write();
-    let (def, changed) = alter::apply(&state.def, clauses)?;
+    let (mut def, changed) = alter::apply(&state.def, clauses)?;
     for (slot, from, to) in &changed.rewrite {
-        let scale = if let crate::table::types::ColumnType::Decimal { scale, .. } = from { *scale } else { 0 };
-        state.rewrite(*slot, |cell| {
-            let text = cell.render(scale);
-            convert::from_text(to, "", &text, &jiff::tz::TimeZone::UTC).unwrap_or(Value::Null)
-        });
+        let scale = if let ColumnType::Decimal { scale, .. } = from {
+            *scale
+        } else {
+            0
+        };
+        let converted = |cell: &Value| match cell {
+            Value::Null => Value::Null,
+            cell => convert::from_text(to, "", &cell.render(scale), &TimeZone::UTC).unwrap_or(Value::Null),
+        };
+        state.rewrite(*slot, converted);
+        for column in def.columns.iter_mut().filter(|c| c.slot == *slot) {
+            column.backfill = converted(&column.backfill);
+        }
     }
     state.def = def;
     state.epoch += 1;
@@ -178,7 +236,10 @@ fn alter_definition(cluster: &Cluster, name: &Resolved, clauses: &[AlterClause])
 
 fn rename_table(cluster: &Cluster, name: &Resolved, to: &str) -> Result<(), SqlError> {
     let mut catalog = cluster.catalog.write();
-    let database = catalog.databases.get_mut(&name.db).ok_or_else(|| SqlError::unknown_database(&name.db))?;
+    let database = catalog
+        .databases
+        .get_mut(&name.db)
+        .ok_or_else(|| SqlError::unknown_database(&name.db))?;
     if database.entities.contains_key(to) {
         return Err(table_exists(to));
     }
@@ -199,9 +260,18 @@ fn rename_table(cluster: &Cluster, name: &Resolved, to: &str) -> Result<(), SqlE
 /// Both tables keep their ids; only the names change places. Loads planned before go to the old id.
 fn swap(cluster: &Cluster, name: &Resolved, other: &str) -> Result<(), SqlError> {
     let mut catalog = cluster.catalog.write();
-    let database = catalog.databases.get_mut(&name.db).ok_or_else(|| SqlError::unknown_database(&name.db))?;
-    let one = database.table(&name.name).cloned().ok_or_else(|| SqlError::unknown_table(&name.db, &name.name))?;
-    let two = database.table(other).cloned().ok_or_else(|| SqlError::unknown_table(&name.db, other))?;
+    let database = catalog
+        .databases
+        .get_mut(&name.db)
+        .ok_or_else(|| SqlError::unknown_database(&name.db))?;
+    let one = database
+        .table(&name.name)
+        .cloned()
+        .ok_or_else(|| SqlError::unknown_table(&name.db, &name.name))?;
+    let two = database
+        .table(other)
+        .cloned()
+        .ok_or_else(|| SqlError::unknown_table(&name.db, other))?;
     database.entities.insert(name.name.clone(), Entity::Table(two));
     database.entities.insert(other.to_owned(), Entity::Table(one));
     Ok(())
@@ -220,10 +290,18 @@ pub struct NewView {
     pub query: String,
 }
 
-pub fn create_view(cluster: &Cluster, name: &Resolved, new: NewView, current: Option<&str>) -> Result<(), SqlError> {
+pub fn create_view(
+    cluster: &Cluster,
+    name: &Resolved,
+    new: NewView,
+    current: Option<&str>,
+) -> Result<(), SqlError> {
     let mut catalog = cluster.catalog.write();
     let id = catalog.next_id();
-    let database = catalog.databases.get_mut(&name.db).ok_or_else(|| SqlError::unknown_database(&name.db))?;
+    let database = catalog
+        .databases
+        .get_mut(&name.db)
+        .ok_or_else(|| SqlError::unknown_database(&name.db))?;
     match database.entities.get(&name.name) {
         Some(Entity::Table(_)) => return Err(table_exists(&name.name)),
         Some(Entity::View(_)) if new.if_not_exists => return Ok(()),
@@ -238,7 +316,9 @@ pub fn create_view(cluster: &Cluster, name: &Resolved, new: NewView, current: Op
         comment: new.comment,
         created: jiff::Timestamp::now(),
     };
-    database.entities.insert(name.name.clone(), Entity::View(Arc::new(view)));
+    database
+        .entities
+        .insert(name.name.clone(), Entity::View(Arc::new(view)));
     Ok(())
 }
 
@@ -247,5 +327,7 @@ pub fn require_primary(def: &TableDef) -> Result<(), SqlError> {
     if def.model == TableModel::Primary {
         return Ok(());
     }
-    Err(SqlError::analysis("the stand-in deletes from primary key tables only"))
+    Err(SqlError::analysis(
+        "the stand-in deletes from primary key tables only",
+    ))
 }

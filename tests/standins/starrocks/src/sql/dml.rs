@@ -32,7 +32,10 @@ pub async fn insert(
         None => (0..def.columns.len()).collect(),
         Some(names) => names
             .iter()
-            .map(|n| def.position(n).ok_or_else(|| SqlError::analysis(format!("Unknown column '{n}' in '{}'", name.name))))
+            .map(|n| {
+                def.position(n)
+                    .ok_or_else(|| SqlError::analysis(format!("Unknown column '{n}' in '{}'", name.name)))
+            })
             .collect::<Result<_, _>>()?,
     };
     let rows = session.query(query).await?.rows();
@@ -72,7 +75,9 @@ fn build(def: &TableDef, listed: &[usize], cells: &[Cell]) -> Result<Vec<Value>,
         row[column.slot] = value;
     }
     if def.model == TableModel::Primary && key::encode(def.keys(), &row).len() > PRIMARY_KEY_LIMIT {
-        return Err(SqlError::internal("Cancelled: primary key size exceed the limit."));
+        return Err(SqlError::internal(
+            "Cancelled: primary key size exceed the limit.",
+        ));
     }
     Ok(row)
 }
@@ -84,9 +89,9 @@ fn default(column: &Column) -> Result<Value, SqlError> {
         Some(DefaultValue::Literal(text)) => {
             convert::from_text(&column.ty, &column.name, text, &TimeZone::UTC).map_err(SqlError::analysis)
         }
-        Some(DefaultValue::Function(f)) => {
-            Err(SqlError::analysis(format!("the stand-in does not evaluate the default {f}")))
-        }
+        Some(DefaultValue::Function(f)) => Err(SqlError::analysis(format!(
+            "the stand-in does not evaluate the default {f}"
+        ))),
     }
 }
 
@@ -95,7 +100,12 @@ pub async fn delete(session: &Session, name: &Resolved, filter: &str) -> Result<
     let def = table.def();
     ddl::require_primary(&def)?;
     let keys: Vec<String> = def.keys().iter().map(|k| format!("`{}`", k.name)).collect();
-    let sql = format!("SELECT {} FROM `{}`.`{}` WHERE {filter}", keys.join(", "), name.db, name.name);
+    let sql = format!(
+        "SELECT {} FROM `{}`.`{}` WHERE {filter}",
+        keys.join(", "),
+        name.db,
+        name.name
+    );
     let listed: Vec<usize> = (0..def.key_count).collect();
     let mut writes = Vec::new();
     for cells in session.query(&sql).await?.rows() {
@@ -103,8 +113,8 @@ pub async fn delete(session: &Session, name: &Resolved, filter: &str) -> Result<
         for (&at, cell) in listed.iter().zip(&cells) {
             let column = &def.columns[at];
             let text = cell.as_deref().unwrap_or_default();
-            row[column.slot] =
-                convert::from_text(&column.ty, &column.name, text, &TimeZone::UTC).map_err(SqlError::internal)?;
+            row[column.slot] = convert::from_text(&column.ty, &column.name, text, &TimeZone::UTC)
+                .map_err(SqlError::internal)?;
         }
         writes.push(Write::Delete(row.into()));
     }
@@ -115,15 +125,28 @@ pub async fn delete(session: &Session, name: &Resolved, filter: &str) -> Result<
     Ok(affected)
 }
 
-async fn commit(session: &Session, name: &Resolved, table: &Arc<Table>, writes: Vec<Write>) -> Result<(), SqlError> {
+async fn commit(
+    session: &Session,
+    name: &Resolved,
+    table: &Arc<Table>,
+    writes: Vec<Write>,
+) -> Result<(), SqlError> {
     let cluster = &session.cluster;
     let label = format!("insert_{}", uuid::Uuid::new_v4());
-    let txn = cluster.txns.begin(&name.db, &name.name, &label, &session.user).map_err(|e| match e {
-        BeginError::TooManyRunning(message) => SqlError::internal(message),
-        BeginError::LabelUsed { .. } => SqlError::internal(format!("Label [{label}] has already been used.")),
-    })?;
+    let txn = cluster
+        .txns
+        .begin(&name.db, &name.name, &label, &session.user)
+        .map_err(|e| match e {
+            BeginError::TooManyRunning(message) => SqlError::internal(message),
+            BeginError::LabelUsed { .. } => {
+                SqlError::internal(format!("Label [{label}] has already been used."))
+            }
+        })?;
     let checked = table.write().versions.check(table.id);
-    let set = WriteSet { writes, ..WriteSet::default() };
+    let set = WriteSet {
+        writes,
+        ..WriteSet::default()
+    };
     let done = checked.and_then(|()| cluster.commit(&txn, table, set, cluster.settings.publish_delay));
     if let Err(message) = done {
         let _ = cluster.txns.abort(&txn, &message);

@@ -34,12 +34,21 @@ pub struct SqlError {
 
 impl SqlError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// What the analyzer refuses.
     pub fn analysis(detail: impl std::fmt::Display) -> Self {
-        Self::new(ErrorCode::Parse, format!("Getting analyzing error. Detail message: {detail}."))
+        Self::new(
+            ErrorCode::Parse,
+            format!(
+                "Getting analyzing error. Detail message: {}.",
+                detail.to_string().trim_end_matches('.')
+            ),
+        )
     }
 
     pub fn unknown_table(db: &str, table: &str) -> Self {
@@ -50,11 +59,17 @@ impl SqlError {
     }
 
     pub fn unknown_database(db: &str) -> Self {
-        Self::new(ErrorCode::BadDatabase, format!("Getting analyzing error. Detail message: Unknown database '{db}'."))
+        Self::new(
+            ErrorCode::BadDatabase,
+            format!("Getting analyzing error. Detail message: Unknown database '{db}'."),
+        )
     }
 
     pub fn no_database() -> Self {
-        Self::new(ErrorCode::NoDatabase, "Getting analyzing error. Detail message: No database selected.")
+        Self::new(
+            ErrorCode::NoDatabase,
+            "Getting analyzing error. Detail message: No database selected.",
+        )
     }
 
     pub fn internal(error: impl std::fmt::Display) -> Self {

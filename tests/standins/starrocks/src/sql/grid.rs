@@ -14,11 +14,20 @@ pub const TEXT: ColumnType = ColumnType::Varchar(STRING_LENGTH);
 impl Grid {
     /// All columns are strings.
     pub fn text(names: &[&str]) -> Self {
-        Self { columns: names.iter().map(|n| ((*n).to_owned(), TEXT)).collect(), rows: Vec::new() }
+        Self {
+            columns: names.iter().map(|n| ((*n).to_owned(), TEXT)).collect(),
+            rows: Vec::new(),
+        }
     }
 
     pub fn typed(columns: &[(&str, ColumnType)]) -> Self {
-        Self { columns: columns.iter().map(|(n, t)| ((*n).to_owned(), t.clone())).collect(), rows: Vec::new() }
+        Self {
+            columns: columns
+                .iter()
+                .map(|(n, t)| ((*n).to_owned(), t.clone()))
+                .collect(),
+            rows: Vec::new(),
+        }
     }
 
     pub fn row(mut self, cells: Vec<Value>) -> Self {
@@ -50,7 +59,9 @@ pub fn like(text: &str, pattern: &str) -> bool {
         match pattern.first() {
             None => text.is_empty(),
             Some('%') => (0..=text.len()).any(|skip| go(&text[skip..], &pattern[1..])),
-            Some('\\') if pattern.len() > 1 => text.first() == pattern.get(1) && go(&text[1..], &pattern[2..]),
+            Some('\\') if pattern.len() > 1 => {
+                text.first() == pattern.get(1) && go(&text[1..], &pattern[2..])
+            }
             Some('_') => !text.is_empty() && go(&text[1..], &pattern[1..]),
             Some(c) => text.first() == Some(c) && go(&text[1..], &pattern[1..]),
         }

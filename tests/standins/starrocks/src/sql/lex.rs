@@ -35,7 +35,11 @@ impl SyntaxError {
         let before = &source[..offset.min(source.len())];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, str::len);
-        Self { line, column, detail: detail.into() }
+        Self {
+            line,
+            column,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -53,30 +57,60 @@ pub fn tokens(source: &str) -> Result<Vec<Token>, SyntaxError> {
         } else if rest.starts_with("--") || first == '#' {
             at += rest.find('\n').unwrap_or(rest.len());
         } else if rest.starts_with("/*") {
-            let end = rest.find("*/").ok_or_else(|| SyntaxError::at(source, start, "Unterminated comment"))?;
+            let end = rest
+                .find("*/")
+                .ok_or_else(|| SyntaxError::at(source, start, "Unterminated comment"))?;
             at += end + 2;
         } else if matches!(first, '`' | '\'' | '"') {
-            let (text, length) = quoted(rest, first).ok_or_else(|| SyntaxError::at(source, start, "Unterminated quote"))?;
+            let (text, length) =
+                quoted(rest, first).ok_or_else(|| SyntaxError::at(source, start, "Unterminated quote"))?;
             at += length;
             let kind = if first == '`' { Kind::Quoted } else { Kind::Text };
-            out.push(Token { kind, text, start, end: at });
+            out.push(Token {
+                kind,
+                text,
+                start,
+                end: at,
+            });
         } else if first.is_ascii_digit() {
             at += number_length(rest);
-            out.push(Token { kind: Kind::Number, text: source[start..at].to_owned(), start, end: at });
+            out.push(Token {
+                kind: Kind::Number,
+                text: source[start..at].to_owned(),
+                start,
+                end: at,
+            });
         } else if first.is_alphanumeric() || first == '_' {
-            let length = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
+            let length = rest
+                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
+                .unwrap_or(rest.len());
             at += length;
-            out.push(Token { kind: Kind::Word, text: source[start..at].to_owned(), start, end: at });
+            out.push(Token {
+                kind: Kind::Word,
+                text: source[start..at].to_owned(),
+                start,
+                end: at,
+            });
         } else {
             let length = ["->", "!=", "<>", ">=", "<=", "||", "&&", "@@"]
                 .iter()
                 .find(|s| rest.starts_with(**s))
                 .map_or(first.len_utf8(), |s| s.len());
             at += length;
-            out.push(Token { kind: Kind::Symbol, text: source[start..at].to_owned(), start, end: at });
+            out.push(Token {
+                kind: Kind::Symbol,
+                text: source[start..at].to_owned(),
+                start,
+                end: at,
+            });
         }
     }
-    out.push(Token { kind: Kind::End, text: "<EOF>".into(), start: source.len(), end: source.len() });
+    out.push(Token {
+        kind: Kind::End,
+        text: "<EOF>".into(),
+        start: source.len(),
+        end: source.len(),
+    });
     Ok(out)
 }
 
@@ -84,7 +118,8 @@ fn number_length(rest: &str) -> usize {
     let bytes = rest.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
-        let exponent_sign = matches!(bytes[at], b'+' | b'-') && at > 0 && matches!(bytes[at - 1], b'e' | b'E');
+        let exponent_sign =
+            matches!(bytes[at], b'+' | b'-') && at > 0 && matches!(bytes[at - 1], b'e' | b'E');
         if !(bytes[at].is_ascii_digit() || matches!(bytes[at], b'.' | b'e' | b'E') || exponent_sign) {
             break;
         }
@@ -133,15 +168,20 @@ pub struct Cursor<'a> {
 
 /// Words the grammar never takes as a bare name.
 const RESERVED: &[&str] = &[
-    "ADD", "ALL", "ALTER", "AND", "AS", "BETWEEN", "BY", "CASE", "COLUMN", "CREATE", "CROSS", "DEFAULT", "DELETE",
-    "DISTINCT", "DROP", "ELSE", "EXISTS", "FOR", "FROM", "GROUP", "HAVING", "IF", "IN", "INDEX", "INSERT", "INTO",
-    "IS", "JOIN", "KEY", "KEYS", "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "ON", "OR", "ORDER", "PRIMARY", "RANGE",
-    "SELECT", "SET", "SHOW", "TABLE", "TO", "UNION", "UPDATE", "USING", "VALUES", "WHERE", "WITH",
+    "ADD", "ALL", "ALTER", "AND", "AS", "BETWEEN", "BY", "CASE", "COLUMN", "CREATE", "CROSS", "DEFAULT",
+    "DELETE", "DISTINCT", "DROP", "ELSE", "EXISTS", "FOR", "FROM", "GROUP", "HAVING", "IF", "IN", "INDEX",
+    "INSERT", "INTO", "IS", "JOIN", "KEY", "KEYS", "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "ON", "OR",
+    "ORDER", "PRIMARY", "RANGE", "SELECT", "SET", "SHOW", "TABLE", "TO", "UNION", "UPDATE", "USING",
+    "VALUES", "WHERE", "WITH",
 ];
 
 impl<'a> Cursor<'a> {
     pub fn new(source: &'a str) -> Result<Self, SyntaxError> {
-        Ok(Self { source, tokens: tokens(source)?, at: 0 })
+        Ok(Self {
+            source,
+            tokens: tokens(source)?,
+            at: 0,
+        })
     }
 
     pub fn peek(&self) -> &Token {
@@ -152,7 +192,7 @@ impl<'a> Cursor<'a> {
         &self.tokens[(self.at + ahead).min(self.tokens.len() - 1)]
     }
 
-    pub fn next(&mut self) -> Token {
+    pub fn advance(&mut self) -> Token {
         let token = self.peek().clone();
         self.at += 1;
         token
@@ -173,7 +213,10 @@ impl<'a> Cursor<'a> {
 
     /// Do the next tokens spell these words?
     pub fn at_words(&self, words: &str) -> bool {
-        words.split(' ').enumerate().all(|(i, word)| self.is_word_at(i, word))
+        words
+            .split(' ')
+            .enumerate()
+            .all(|(i, word)| self.is_word_at(i, word))
     }
 
     /// Takes the words when they are next.
@@ -205,7 +248,11 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn expect_symbol(&mut self, symbol: &str) -> Result<(), SyntaxError> {
-        if self.take_symbol(symbol) { Ok(()) } else { Err(self.unexpected(&format!("'{symbol}'"))) }
+        if self.take_symbol(symbol) {
+            Ok(())
+        } else {
+            Err(self.unexpected(&format!("'{symbol}'")))
+        }
     }
 
     pub fn unexpected(&self, expected: &str) -> SyntaxError {
@@ -213,7 +260,10 @@ impl<'a> Cursor<'a> {
         SyntaxError::at(
             self.source,
             token.start,
-            format!("Unexpected input '{}', the most similar input is {{{expected}}}", token.text),
+            format!(
+                "Unexpected input '{}', the most similar input is {{{expected}}}",
+                token.text
+            ),
         )
     }
 
@@ -224,11 +274,19 @@ impl<'a> Cursor<'a> {
             Kind::Word => !RESERVED.iter().any(|r| r.eq_ignore_ascii_case(&token.text)),
             _ => false,
         };
-        if legal { Ok(self.next().text) } else { Err(self.unexpected("a legal identifier")) }
+        if legal {
+            Ok(self.advance().text)
+        } else {
+            Err(self.unexpected("a legal identifier"))
+        }
     }
 
     pub fn text(&mut self) -> Result<String, SyntaxError> {
-        if self.peek().kind == Kind::Text { Ok(self.next().text) } else { Err(self.unexpected("a string literal")) }
+        if self.peek().kind == Kind::Text {
+            Ok(self.advance().text)
+        } else {
+            Err(self.unexpected("a string literal"))
+        }
     }
 
     pub fn number<T: std::str::FromStr>(&mut self) -> Result<T, SyntaxError> {
@@ -248,7 +306,11 @@ impl<'a> Cursor<'a> {
     /// Nothing but an optional `;` may follow.
     pub fn finish(&mut self) -> Result<(), SyntaxError> {
         self.take_symbol(";");
-        if self.at_end() { Ok(()) } else { Err(self.unexpected("<EOF>, ';'")) }
+        if self.at_end() {
+            Ok(())
+        } else {
+            Err(self.unexpected("<EOF>, ';'"))
+        }
     }
 
     /// The source from the current token to the end, without a trailing `;`.
@@ -265,7 +327,7 @@ impl<'a> Cursor<'a> {
             if self.at_end() {
                 return Err(self.unexpected("')'"));
             }
-            let token = self.next();
+            let token = self.advance();
             if token.kind == Kind::Symbol {
                 depth += match token.text.as_str() {
                     "(" => 1,
@@ -277,7 +339,10 @@ impl<'a> Cursor<'a> {
         Ok(&self.source[start..self.tokens[self.at - 1].end])
     }
 
-    pub fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, SyntaxError>) -> Result<Vec<T>, SyntaxError> {
+    pub fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, SyntaxError>,
+    ) -> Result<Vec<T>, SyntaxError> {
         self.expect_symbol("(")?;
         let mut items = vec![item(self)?];
         while self.take_symbol(",") {
@@ -310,7 +375,11 @@ mod tests {
 
     #[test]
     fn quotes_and_comments() {
-        let texts: Vec<_> = tokens("a `b``c` 'it''s' \"x\\\"y\" -- z\n/*+ h */ 1.5e-3 ->").unwrap().into_iter().map(|t| t.text).collect();
+        let texts: Vec<_> = tokens("a `b``c` 'it''s' \"x\\\"y\" -- z\n/*+ h */ 1.5e-3 ->")
+            .unwrap()
+            .into_iter()
+            .map(|t| t.text)
+            .collect();
         assert_eq!(texts, ["a", "b`c", "it's", "x\"y", "1.5e-3", "->", "<EOF>"]);
         assert!(tokens("'open").is_err());
     }

@@ -9,6 +9,7 @@ pub mod grid;
 pub mod info_schema;
 pub mod lex;
 pub mod parse;
+pub mod parse_alter;
 pub mod parse_table;
 pub mod render;
 pub mod rules;

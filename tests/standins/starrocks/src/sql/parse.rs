@@ -2,7 +2,8 @@
 
 use super::ast::*;
 use super::lex::{Cursor, Kind, SyntaxError};
-use super::parse_table::{alter_table, create_table, object_name};
+use super::parse_alter::alter_table;
+use super::parse_table::{create_table, object_name};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
@@ -111,7 +112,10 @@ fn statement(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     if c.take("DELETE FROM") {
         let table = object_name(c)?;
         c.expect("WHERE")?;
-        return Ok(Statement::Delete { table, filter: rest(c) });
+        return Ok(Statement::Delete {
+            table,
+            filter: rest(c),
+        });
     }
     for word in ["BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK", "KILL"] {
         if c.take(word) {
@@ -119,7 +123,11 @@ fn statement(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
             return Ok(Statement::Nothing);
         }
     }
-    if ["SELECT", "WITH", "EXPLAIN", "VALUES"].iter().any(|w| c.at_words(w)) || c.at_symbol("(") {
+    if ["SELECT", "WITH", "EXPLAIN", "VALUES"]
+        .iter()
+        .any(|w| c.at_words(w))
+        || c.at_symbol("(")
+    {
         return Ok(Statement::Query(rest(c)));
     }
     Err(c.unexpected("a legal statement"))
@@ -129,7 +137,7 @@ fn statement(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
 fn rest(c: &mut Cursor<'_>) -> String {
     let text = c.rest().to_owned();
     while !c.at_end() {
-        c.next();
+        c.advance();
     }
     text
 }
@@ -142,7 +150,14 @@ fn view(
     comment: String,
     query: String,
 ) -> Statement {
-    Statement::CreateView { or_replace, if_not_exists, name, columns, comment, query }
+    Statement::CreateView {
+        or_replace,
+        if_not_exists,
+        name,
+        columns,
+        comment,
+        query,
+    }
 }
 
 fn create(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
@@ -166,12 +181,23 @@ fn create(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     let columns = if c.at_symbol("(") {
         c.list(|c| {
             let name = c.identifier()?;
-            Ok((name, if c.take("COMMENT") { c.text()? } else { String::new() }))
+            Ok((
+                name,
+                if c.take("COMMENT") {
+                    c.text()?
+                } else {
+                    String::new()
+                },
+            ))
         })?
     } else {
         Vec::new()
     };
-    let comment = if c.take("COMMENT") { c.text()? } else { String::new() };
+    let comment = if c.take("COMMENT") {
+        c.text()?
+    } else {
+        String::new()
+    };
     if c.take("SECURITY") && !(c.take("NONE") || c.take("INVOKER")) {
         return Err(c.unexpected("'NONE', 'INVOKER'"));
     }
@@ -183,15 +209,26 @@ fn drop_object(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     if c.take("DATABASE") || c.take("SCHEMA") {
         let if_exists = c.take("IF EXISTS");
         let name = object_name(c)?.name;
-        return Ok(Statement::DropDatabase { if_exists, name, force: c.take("FORCE") });
+        return Ok(Statement::DropDatabase {
+            if_exists,
+            name,
+            force: c.take("FORCE"),
+        });
     }
     if c.take("VIEW") {
-        return Ok(Statement::DropView { if_exists: c.take("IF EXISTS"), name: object_name(c)? });
+        return Ok(Statement::DropView {
+            if_exists: c.take("IF EXISTS"),
+            name: object_name(c)?,
+        });
     }
     c.expect("TABLE")?;
     let if_exists = c.take("IF EXISTS");
     let name = object_name(c)?;
-    Ok(Statement::DropTable { if_exists, name, force: c.take("FORCE") })
+    Ok(Statement::DropTable {
+        if_exists,
+        name,
+        force: c.take("FORCE"),
+    })
 }
 
 fn insert(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
@@ -207,11 +244,19 @@ fn insert(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     if !(c.at_words("VALUES") || c.at_words("SELECT") || c.at_words("WITH") || c.at_symbol("(")) {
         return Err(c.unexpected("'VALUES', 'SELECT'"));
     }
-    Ok(Statement::Insert { table, columns, query: rest(c) })
+    Ok(Statement::Insert {
+        table,
+        columns,
+        query: rest(c),
+    })
 }
 
 fn from_db(c: &mut Cursor<'_>) -> Result<Option<String>, SyntaxError> {
-    if c.take("FROM") || c.take("IN") { object_name(c).map(|n| Some(n.name)) } else { Ok(None) }
+    if c.take("FROM") || c.take("IN") {
+        object_name(c).map(|n| Some(n.name))
+    } else {
+        Ok(None)
+    }
 }
 
 fn show(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
@@ -234,15 +279,22 @@ fn show_object(c: &mut Cursor<'_>) -> Result<Show, SyntaxError> {
             c.expect("COLUMN")?;
         }
         let db = from_db(c)?;
-        return Ok(if optimize { Show::AlterTableOptimize { db } } else { Show::AlterTableColumn { db } });
+        return Ok(if optimize {
+            Show::AlterTableOptimize { db }
+        } else {
+            Show::AlterTableColumn { db }
+        });
     }
-    let word = c.next().text.to_ascii_uppercase();
+    let word = c.advance().text.to_ascii_uppercase();
     Ok(match word.as_str() {
         "DATABASES" | "SCHEMAS" => {
             from_db(c)?;
             Show::Databases
         }
-        "TABLES" => Show::Tables { full, db: from_db(c)? },
+        "TABLES" => Show::Tables {
+            full,
+            db: from_db(c)?,
+        },
         "TABLE" => {
             c.expect("STATUS")?;
             Show::TableStatus { db: from_db(c)? }
@@ -304,10 +356,16 @@ fn show_filter(c: &mut Cursor<'_>) -> Result<ShowFilter, SyntaxError> {
         if c.peek().kind != Kind::Text {
             return Err(c.unexpected("a string literal"));
         }
-        return Ok(ShowFilter { like: Some(c.text()?), tail: None });
+        return Ok(ShowFilter {
+            like: Some(c.text()?),
+            tail: None,
+        });
     }
     if ["WHERE", "ORDER BY", "LIMIT"].iter().any(|w| c.at_words(w)) {
-        return Ok(ShowFilter { like: None, tail: Some(rest(c)) });
+        return Ok(ShowFilter {
+            like: None,
+            tail: Some(rest(c)),
+        });
     }
     Ok(ShowFilter::default())
 }

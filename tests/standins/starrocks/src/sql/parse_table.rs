@@ -1,4 +1,4 @@
-//! CREATE TABLE and ALTER TABLE. The order of clauses is the grammar's.
+//! CREATE TABLE, its columns and types. The order of clauses is the grammar's.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,11 @@ pub fn create_table(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     let if_not_exists = c.take("IF NOT EXISTS");
     let name = object_name(c)?;
     if c.take("LIKE") {
-        return Ok(Statement::CreateTableLike { if_not_exists, name, like: object_name(c)? });
+        return Ok(Statement::CreateTableLike {
+            if_not_exists,
+            name,
+            like: object_name(c)?,
+        });
     }
     c.expect_symbol("(")?;
     let (mut columns, mut indexes) = (Vec::new(), Vec::new());
@@ -37,11 +41,31 @@ pub fn create_table(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         c.identifier()?;
     }
     let keys = keys(c)?;
-    let comment = if c.take("COMMENT") { c.text()? } else { String::new() };
-    let partition = if c.take("PARTITION BY") { Some(partition(c)?) } else { None };
-    let distribution = if c.take("DISTRIBUTED BY") { Some(distribution(c)?) } else { None };
-    let order_by = if c.take("ORDER BY") { Some(c.list(Cursor::identifier)?) } else { None };
-    let properties = if c.take("PROPERTIES") { properties(c)? } else { BTreeMap::new() };
+    let comment = if c.take("COMMENT") {
+        c.text()?
+    } else {
+        String::new()
+    };
+    let partition = if c.take("PARTITION BY") {
+        Some(partition(c)?)
+    } else {
+        None
+    };
+    let distribution = if c.take("DISTRIBUTED BY") {
+        Some(distribution(c)?)
+    } else {
+        None
+    };
+    let order_by = if c.take("ORDER BY") {
+        Some(c.list(Cursor::identifier)?)
+    } else {
+        None
+    };
+    let properties = if c.take("PROPERTIES") {
+        properties(c)?
+    } else {
+        BTreeMap::new()
+    };
     Ok(Statement::CreateTable(Box::new(CreateTable {
         if_not_exists,
         name,
@@ -68,14 +92,23 @@ fn keys(c: &mut Cursor<'_>) -> Result<Option<(TableModel, Vec<String>)>, SyntaxE
     Ok(Some((model, c.list(Cursor::identifier)?)))
 }
 
-fn distribution(c: &mut Cursor<'_>) -> Result<Distribution, SyntaxError> {
-    let buckets = |c: &mut Cursor<'_>| if c.take("BUCKETS") { c.number().map(Some) } else { Ok(None) };
+pub(super) fn distribution(c: &mut Cursor<'_>) -> Result<Distribution, SyntaxError> {
+    let buckets = |c: &mut Cursor<'_>| {
+        if c.take("BUCKETS") {
+            c.number().map(Some)
+        } else {
+            Ok(None)
+        }
+    };
     if c.take("RANDOM") {
         return Ok(Distribution::Random { buckets: buckets(c)? });
     }
     c.expect("HASH")?;
     let columns = c.list(Cursor::identifier)?;
-    Ok(Distribution::Hash { columns, buckets: buckets(c)? })
+    Ok(Distribution::Hash {
+        columns,
+        buckets: buckets(c)?,
+    })
 }
 
 fn partition(c: &mut Cursor<'_>) -> Result<Partition, SyntaxError> {
@@ -102,8 +135,15 @@ fn partition(c: &mut Cursor<'_>) -> Result<Partition, SyntaxError> {
         }
         columns
     };
-    let end = if c.at_end() { c.source.len() } else { c.peek().start };
-    Ok(Partition { text: c.source[start..end].trim().trim_end_matches(';').to_owned(), columns })
+    let end = if c.at_end() {
+        c.source.len()
+    } else {
+        c.peek().start
+    };
+    Ok(Partition {
+        text: c.source[start..end].trim().trim_end_matches(';').to_owned(),
+        columns,
+    })
 }
 
 /// The column inside a partition function: its first bare name.
@@ -111,21 +151,32 @@ fn function_column(c: &mut Cursor<'_>) -> Result<String, SyntaxError> {
     let group = c.group()?;
     let mut inner = Cursor::new(group)?;
     while !inner.at_end() {
-        let token = inner.next();
-        if token.kind == Kind::Quoted || (token.kind == Kind::Word && !token.text.eq_ignore_ascii_case("interval")) {
+        let token = inner.advance();
+        if token.kind == Kind::Quoted
+            || (token.kind == Kind::Word && !token.text.eq_ignore_ascii_case("interval"))
+        {
             return Ok(token.text);
         }
     }
     Err(c.unexpected("a partition column"))
 }
 
-fn index(c: &mut Cursor<'_>) -> Result<Index, SyntaxError> {
+pub(super) fn index(c: &mut Cursor<'_>) -> Result<Index, SyntaxError> {
     c.expect("INDEX")?;
     let name = c.identifier()?;
     let columns = c.list(Cursor::identifier)?;
     let kind = index_kind(c)?;
-    let comment = if c.take("COMMENT") { c.text()? } else { String::new() };
-    Ok(Index { name, columns, kind, comment })
+    let comment = if c.take("COMMENT") {
+        c.text()?
+    } else {
+        String::new()
+    };
+    Ok(Index {
+        name,
+        columns,
+        kind,
+        comment,
+    })
 }
 
 fn index_kind(c: &mut Cursor<'_>) -> Result<String, SyntaxError> {
@@ -152,11 +203,18 @@ pub fn properties(c: &mut Cursor<'_>) -> Result<BTreeMap<String, String>, Syntax
     Ok(pairs.into_iter().collect())
 }
 
-fn column(c: &mut Cursor<'_>) -> Result<ColumnSpec, SyntaxError> {
+pub(super) fn column(c: &mut Cursor<'_>) -> Result<ColumnSpec, SyntaxError> {
     let name = c.identifier()?;
     let ty = column_type(c)?;
-    let mut spec =
-        ColumnSpec { name, ty, nullable: None, default: None, comment: String::new(), generated: None, auto_increment: false };
+    let mut spec = ColumnSpec {
+        name,
+        ty,
+        nullable: None,
+        default: None,
+        comment: String::new(),
+        generated: None,
+        auto_increment: false,
+    };
     if c.take("KEY") {
         return Err(c.unexpected("'NULL', 'NOT', 'DEFAULT', 'COMMENT', 'AS'"));
     }
@@ -190,7 +248,9 @@ fn default_value(c: &mut Cursor<'_>) -> Result<Option<DefaultValue>, SyntaxError
     }
     if c.at_symbol("(") {
         let inside = c.group()?;
-        return Ok(Some(DefaultValue::Function(inside[1..inside.len() - 1].trim().to_owned())));
+        return Ok(Some(DefaultValue::Function(
+            inside[1..inside.len() - 1].trim().to_owned(),
+        )));
     }
     Ok(Some(DefaultValue::Literal(c.text()?)))
 }
@@ -203,16 +263,24 @@ fn expression(c: &mut Cursor<'_>) -> Result<String, SyntaxError> {
         if c.at_symbol("(") {
             c.group()?;
         } else {
-            c.next();
+            c.advance();
         }
         end = c.peek().start;
     }
-    if end == start { Err(c.unexpected("an expression")) } else { Ok(c.source[start..end].trim().to_owned()) }
+    if end == start {
+        Err(c.unexpected("an expression"))
+    } else {
+        Ok(c.source[start..end].trim().to_owned())
+    }
 }
 
 pub fn column_type(c: &mut Cursor<'_>) -> Result<ColumnType, SyntaxError> {
     let at = c.position();
-    let word = if c.peek().kind == Kind::Word { c.next().text.to_ascii_uppercase() } else { String::new() };
+    let word = if c.peek().kind == Kind::Word {
+        c.advance().text.to_ascii_uppercase()
+    } else {
+        String::new()
+    };
     let length = |c: &mut Cursor<'_>, otherwise: u32| {
         if !c.take_symbol("(") {
             return Ok(otherwise);
@@ -240,7 +308,9 @@ pub fn column_type(c: &mut Cursor<'_>) -> Result<ColumnType, SyntaxError> {
             length(c, 0)?;
             ColumnType::Varbinary
         }
-        "DECIMAL" | "NUMERIC" | "NUMBER" | "DECIMALV2" | "DECIMAL32" | "DECIMAL64" | "DECIMAL128" => decimal(c)?,
+        "DECIMAL" | "NUMERIC" | "NUMBER" | "DECIMALV2" | "DECIMAL32" | "DECIMAL64" | "DECIMAL128" => {
+            decimal(c)?
+        }
         "ARRAY" => {
             c.expect_symbol("<")?;
             let of = column_type(c)?;
@@ -271,7 +341,9 @@ pub fn column_type(c: &mut Cursor<'_>) -> Result<ColumnType, SyntaxError> {
         }
         _ => {
             c.rewind(at);
-            return Err(c.unexpected("'ARRAY', 'BIGINT', 'BOOLEAN', 'CHAR', 'DATE', 'DATETIME', 'DECIMAL', …"));
+            return Err(
+                c.unexpected("'ARRAY', 'BIGINT', 'BOOLEAN', 'CHAR', 'DATE', 'DATETIME', 'DECIMAL', …")
+            );
         }
     })
 }
@@ -309,119 +381,8 @@ pub fn object_name(c: &mut Cursor<'_>) -> Result<ObjectName, SyntaxError> {
     }
     let name = parts.pop().unwrap_or_default();
     // A catalog in front says default_catalog; there is no other yet.
-    Ok(ObjectName { db: parts.pop(), name })
-}
-
-pub fn alter_table(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
-    let name = object_name(c)?;
-    let mut clauses = vec![alter_clause(c)?];
-    while c.take_symbol(",") {
-        clauses.push(alter_clause(c)?);
-    }
-    Ok(Statement::AlterTable { name, clauses: clauses.into_iter().flatten().collect() })
-}
-
-/// One clause; `ADD COLUMN (a …, b …)` is several.
-fn alter_clause(c: &mut Cursor<'_>) -> Result<Vec<AlterClause>, SyntaxError> {
-    if c.take("ADD COLUMN") {
-        if c.at_symbol("(") {
-            let columns = c.list(column)?;
-            return Ok(columns.into_iter().map(|column| AlterClause::AddColumn { column, position: None }).collect());
-        }
-        let column = column(c)?;
-        return Ok(vec![AlterClause::AddColumn { column, position: position(c)? }]);
-    }
-    Ok(vec![if c.take("DROP COLUMN") {
-        AlterClause::DropColumn(c.identifier()?)
-    } else if c.take("MODIFY COLUMN") {
-        modify(c)?
-    } else if c.take("RENAME COLUMN") {
-        let from = c.identifier()?;
-        c.expect("TO")?;
-        AlterClause::RenameColumn { from, to: c.identifier()? }
-    } else if c.take("RENAME") {
-        AlterClause::RenameTable(c.identifier()?)
-    } else if c.take("SWAP WITH") {
-        AlterClause::SwapWith(c.identifier()?)
-    } else if c.take("COMMENT") {
-        c.expect_symbol("=")?;
-        AlterClause::Comment(c.text()?)
-    } else if c.take("SET") {
-        AlterClause::SetProperties(properties(c)?)
-    } else {
-        heavy(c)?
-    }])
-}
-
-fn modify(c: &mut Cursor<'_>) -> Result<AlterClause, SyntaxError> {
-    let at = c.position();
-    let name = c.identifier()?;
-    if c.take("COMMENT") {
-        return Ok(AlterClause::ModifyComment { column: name, comment: c.text()? });
-    }
-    if c.take("ADD FIELD") {
-        field_path(c)?;
-        column_type(c)?;
-        position(c)?;
-        return Ok(AlterClause::Unsupported("MODIFY COLUMN ... ADD FIELD"));
-    }
-    if c.take("DROP FIELD") {
-        field_path(c)?;
-        return Ok(AlterClause::Unsupported("MODIFY COLUMN ... DROP FIELD"));
-    }
-    c.rewind(at);
-    let column = column(c)?;
-    Ok(AlterClause::ModifyColumn { column, position: position(c)? })
-}
-
-/// `a.[*].b`
-fn field_path(c: &mut Cursor<'_>) -> Result<(), SyntaxError> {
-    loop {
-        if c.take_symbol("[") {
-            c.expect_symbol("*")?;
-            c.expect_symbol("]")?;
-        } else {
-            c.identifier()?;
-        }
-        if !c.take_symbol(".") {
-            return Ok(());
-        }
-    }
-}
-
-fn position(c: &mut Cursor<'_>) -> Result<Option<Position>, SyntaxError> {
-    if c.take("FIRST") {
-        return Ok(Some(Position::First));
-    }
-    if c.take("AFTER") { c.identifier().map(|name| Some(Position::After(name))) } else { Ok(None) }
-}
-
-/// What a later issue runs as jobs: the grammar is checked, running it is refused.
-fn heavy(c: &mut Cursor<'_>) -> Result<AlterClause, SyntaxError> {
-    if c.take("ORDER BY") {
-        c.list(Cursor::identifier)?;
-        return Ok(AlterClause::Unsupported("ALTER TABLE ... ORDER BY"));
-    }
-    if c.take("DISTRIBUTED BY") {
-        distribution(c)?;
-        return Ok(AlterClause::Unsupported("ALTER TABLE ... DISTRIBUTED BY"));
-    }
-    if c.at_words("ADD INDEX") {
-        c.expect("ADD")?;
-        index(c)?;
-        return Ok(AlterClause::Unsupported("ALTER TABLE ... ADD INDEX"));
-    }
-    if c.take("DROP INDEX") {
-        c.identifier()?;
-        return Ok(AlterClause::Unsupported("ALTER TABLE ... DROP INDEX"));
-    }
-    for words in ["ADD PARTITIONS", "ADD PARTITION", "DROP PARTITIONS", "DROP PARTITION", "ADD TEMPORARY PARTITION"] {
-        if c.take(words) {
-            while !c.at_end() && !c.at_symbol(";") {
-                c.next();
-            }
-            return Ok(AlterClause::Unsupported("ALTER TABLE ... PARTITION"));
-        }
-    }
-    Err(c.unexpected("'ADD', 'DROP', 'MODIFY', 'RENAME', 'SWAP', 'SET', 'COMMENT', 'ORDER', 'DISTRIBUTED'"))
+    Ok(ObjectName {
+        db: parts.pop(),
+        name,
+    })
 }

@@ -38,13 +38,22 @@ pub fn create_table(name: &str, def: &TableDef) -> String {
     if !def.sort_key.is_empty() {
         let _ = write!(out, "\nORDER BY({})", names(&def.sort_key));
     }
-    let properties: Vec<String> = def.properties.iter().map(|(k, v)| format!("\"{k}\" = \"{v}\"")).collect();
+    let properties: Vec<String> = def
+        .properties
+        .iter()
+        .map(|(k, v)| format!("\"{k}\" = \"{v}\""))
+        .collect();
     let _ = write!(out, "\nPROPERTIES (\n{}\n);", properties.join(",\n"));
     out
 }
 
 fn column(column: &Column) -> String {
-    let mut out = format!("  `{}` {} {}", column.name, column.ty, if column.nullable { "NULL" } else { "NOT NULL" });
+    let mut out = format!(
+        "  `{}` {} {}",
+        column.name,
+        column.ty,
+        if column.nullable { "NULL" } else { "NOT NULL" }
+    );
     match &column.default {
         Some(DefaultValue::Literal(text)) => {
             let _ = write!(out, " DEFAULT \"{}\"", escape(text));
@@ -60,7 +69,11 @@ fn column(column: &Column) -> String {
 }
 
 fn names(names: &[String]) -> String {
-    names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|n| format!("`{n}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn escape(text: &str) -> String {
@@ -74,7 +87,11 @@ pub fn create_view(name: &str, view: &View) -> String {
             .columns
             .iter()
             .map(|(name, comment)| {
-                if comment.is_empty() { format!("`{name}`") } else { format!("`{name}` COMMENT \"{}\"", escape(comment)) }
+                if comment.is_empty() {
+                    format!("`{name}`")
+                } else {
+                    format!("`{name}` COMMENT \"{}\"", escape(comment))
+                }
             })
             .collect();
         let _ = write!(out, " ({})", columns.join(", "));

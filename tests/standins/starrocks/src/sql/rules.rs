@@ -24,7 +24,11 @@ pub fn table_def(create: &CreateTable) -> Result<TableDef, SqlError> {
     check_keys(model, &keys, &create.columns)?;
     let mut columns = Vec::with_capacity(create.columns.len());
     for (slot, spec) in create.columns.iter().enumerate() {
-        columns.push(column(spec, slot, slot < keys.len() && model == TableModel::Primary)?);
+        columns.push(column(
+            spec,
+            slot,
+            slot < keys.len() && model == TableModel::Primary,
+        )?);
     }
     let (distribution, buckets) = distribution(model, create.distribution.as_ref(), &keys)?;
     let def = TableDef {
@@ -32,7 +36,11 @@ pub fn table_def(create: &CreateTable) -> Result<TableDef, SqlError> {
         key_count: keys.len(),
         comment: create.comment.clone(),
         partition_by: create.partition.as_ref().map(|p| p.text.clone()),
-        partition_columns: create.partition.as_ref().map(|p| p.columns.clone()).unwrap_or_default(),
+        partition_columns: create
+            .partition
+            .as_ref()
+            .map(|p| p.columns.clone())
+            .unwrap_or_default(),
         distribution,
         buckets,
         sort_key: create.order_by.clone().unwrap_or_default(),
@@ -48,11 +56,16 @@ pub fn table_def(create: &CreateTable) -> Result<TableDef, SqlError> {
 
 fn check_names(columns: &[ColumnSpec]) -> Result<(), SqlError> {
     if columns.len() > MAX_COLUMNS {
-        return Err(SqlError::analysis(format!("The number of columns exceeds {MAX_COLUMNS}")));
+        return Err(SqlError::analysis(format!(
+            "The number of columns exceeds {MAX_COLUMNS}"
+        )));
     }
     for (i, column) in columns.iter().enumerate() {
         check_column_name(&column.name)?;
-        if columns[..i].iter().any(|c| c.name.eq_ignore_ascii_case(&column.name)) {
+        if columns[..i]
+            .iter()
+            .any(|c| c.name.eq_ignore_ascii_case(&column.name))
+        {
             return Err(duplicate_column(&column.name));
         }
     }
@@ -90,7 +103,9 @@ fn model_and_keys(create: &CreateTable) -> Result<(TableModel, Vec<String>), Sql
                 .map(|c| c.name.clone())
                 .collect();
             if keys.is_empty() {
-                return Err(SqlError::analysis("Data type of first column cannot be a key column type"));
+                return Err(SqlError::analysis(
+                    "Data type of first column cannot be a key column type",
+                ));
             }
             Ok((TableModel::Duplicate, keys))
         }
@@ -110,10 +125,15 @@ fn check_keys(model: TableModel, keys: &[String], columns: &[ColumnSpec]) -> Res
         };
         if model == TableModel::Primary {
             if !column.ty.allowed_in_primary_key() {
-                return Err(SqlError::analysis(format!("primary key column[{key}] type not supported: {}", column.ty)));
+                return Err(SqlError::analysis(format!(
+                    "primary key column[{key}] type not supported: {}",
+                    column.ty
+                )));
             }
             if column.nullable == Some(true) {
-                return Err(SqlError::analysis(format!("primary key column[{key}] cannot be nullable")));
+                return Err(SqlError::analysis(format!(
+                    "primary key column[{key}] cannot be nullable"
+                )));
             }
         }
     }
@@ -123,10 +143,14 @@ fn check_keys(model: TableModel, keys: &[String], columns: &[ColumnSpec]) -> Res
 /// One column; `key` columns of primary-key tables are NOT NULL even when nothing is said.
 pub fn column(spec: &ColumnSpec, slot: usize, key: bool) -> Result<Column, SqlError> {
     if spec.generated.is_some() {
-        return Err(SqlError::analysis("the stand-in does not evaluate generated columns"));
+        return Err(SqlError::analysis(
+            "the stand-in does not evaluate generated columns",
+        ));
     }
     if spec.auto_increment {
-        return Err(SqlError::analysis("the stand-in does not implement AUTO_INCREMENT"));
+        return Err(SqlError::analysis(
+            "the stand-in does not implement AUTO_INCREMENT",
+        ));
     }
     check_type(&spec.ty)?;
     let nullable = !key && spec.nullable.unwrap_or(true);
@@ -148,7 +172,9 @@ fn check_type(ty: &ColumnType) -> Result<(), SqlError> {
     match ty {
         ColumnType::Decimal { precision, scale } => {
             if !(1..=38).contains(precision) {
-                return Err(SqlError::analysis("DECIMAL's precision should range from 1 to 38"));
+                return Err(SqlError::analysis(
+                    "DECIMAL's precision should range from 1 to 38",
+                ));
             }
             if scale > precision {
                 return Err(SqlError::analysis(format!(
@@ -157,7 +183,9 @@ fn check_type(ty: &ColumnType) -> Result<(), SqlError> {
             }
         }
         ColumnType::Varchar(n) if *n == 0 || *n > MAX_VARCHAR_LENGTH => {
-            return Err(SqlError::analysis(format!("Varchar size must be <= {MAX_VARCHAR_LENGTH}: {n}")));
+            return Err(SqlError::analysis(format!(
+                "Varchar size must be <= {MAX_VARCHAR_LENGTH}: {n}"
+            )));
         }
         ColumnType::Char(n) if *n == 0 || *n > 255 => {
             return Err(SqlError::analysis(format!("Char size must be <= 255: {n}")));
@@ -183,15 +211,19 @@ fn check_default(spec: &ColumnSpec) -> Result<Value, SqlError> {
         None => Ok(Value::Null),
         Some(DefaultValue::Literal(text)) => {
             if spec.ty.is_complex() || matches!(spec.ty, ColumnType::Json) {
-                return Err(SqlError::analysis(format!("Type '{}' does not support default value", spec.ty)));
+                return Err(SqlError::analysis(format!(
+                    "Type '{}' does not support default value",
+                    spec.ty
+                )));
             }
             convert::from_text(&spec.ty, &spec.name, text, &TimeZone::UTC)
                 .map_err(|_| SqlError::analysis(format!("Invalid default value for '{}'", spec.name)))
         }
         Some(DefaultValue::CurrentTimestamp) if spec.ty == ColumnType::DateTime => Ok(Value::Null),
-        Some(DefaultValue::CurrentTimestamp) => {
-            Err(SqlError::analysis(format!("Default function now() for type {} is not supported", spec.ty)))
-        }
+        Some(DefaultValue::CurrentTimestamp) => Err(SqlError::analysis(format!(
+            "Default function now() for type {} is not supported",
+            spec.ty
+        ))),
         Some(DefaultValue::Function(f)) => {
             let fits = match f.to_ascii_lowercase().trim_end_matches("()") {
                 "uuid" => matches!(spec.ty, ColumnType::Varchar(n) if n >= 36),
@@ -201,7 +233,10 @@ fn check_default(spec: &ColumnSpec) -> Result<Value, SqlError> {
             if fits {
                 Ok(Value::Null)
             } else {
-                Err(SqlError::analysis(format!("Default function {f} for type {} is not supported", spec.ty)))
+                Err(SqlError::analysis(format!(
+                    "Default function {f} for type {} is not supported",
+                    spec.ty
+                )))
             }
         }
     }
@@ -217,7 +252,9 @@ fn distribution(
         None => Ok((Vec::new(), None)),
         Some(Distribution::Hash { columns, buckets }) => {
             if *buckets == Some(0) {
-                return Err(SqlError::analysis("Number of hash distribution should be greater than zero"));
+                return Err(SqlError::analysis(
+                    "Number of hash distribution should be greater than zero",
+                ));
             }
             Ok((columns.clone(), *buckets))
         }
@@ -233,40 +270,77 @@ fn check_references(def: &TableDef) -> Result<(), SqlError> {
     let primary = def.model == TableModel::Primary;
     for name in &def.distribution {
         if def.column(name).is_none() {
-            return Err(SqlError::analysis(format!("Distribution column({name}) doesn't exist")));
+            return Err(SqlError::analysis(format!(
+                "Distribution column({name}) doesn't exist"
+            )));
         }
         if primary && !def.is_key(name) {
-            return Err(SqlError::analysis(format!("Distribution column[{name}] is not key column")));
+            return Err(SqlError::analysis(format!(
+                "Distribution column[{name}] is not key column"
+            )));
         }
     }
     for name in &def.partition_columns {
-        let column = def
-            .column(name)
-            .ok_or_else(|| SqlError::analysis(format!("Partition column[{name}] does not exist in column list")))?;
+        let column = def.column(name).ok_or_else(|| {
+            SqlError::analysis(format!("Partition column[{name}] does not exist in column list"))
+        })?;
         if primary && !def.is_key(name) {
-            return Err(SqlError::analysis(format!("The partition column[{name}] must be key column")));
+            return Err(SqlError::analysis(format!(
+                "The partition column[{name}] must be key column"
+            )));
         }
-        if column.ty.is_complex() || matches!(column.ty, ColumnType::Float | ColumnType::Double | ColumnType::Json) {
-            return Err(SqlError::analysis(format!("Column[{name}] type[{}] cannot be a partition column", column.ty)));
+        if column.ty.is_complex()
+            || matches!(
+                column.ty,
+                ColumnType::Float | ColumnType::Double | ColumnType::Json
+            )
+        {
+            return Err(SqlError::analysis(format!(
+                "Column[{name}] type[{}] cannot be a partition column",
+                column.ty
+            )));
         }
     }
     for name in &def.sort_key {
-        let column =
-            def.column(name).ok_or_else(|| SqlError::analysis(format!("Unknown column '{name}' does not exist")))?;
+        let column = def
+            .column(name)
+            .ok_or_else(|| SqlError::analysis(format!("Unknown column '{name}' does not exist")))?;
         if primary && !column.ty.allowed_in_primary_key() {
-            return Err(SqlError::analysis(format!("sort key column[{name}] type not supported: {}", column.ty)));
+            return Err(SqlError::analysis(format!(
+                "sort key column[{name}] type not supported: {}",
+                column.ty
+            )));
         }
     }
     Ok(())
 }
 
 /// Properties a primary-key table is created with; values it does not know are refused.
-fn properties(model: TableModel, given: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, SqlError> {
+fn properties(
+    model: TableModel,
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, SqlError> {
     const KNOWN: &[&str] = &[
-        "replication_num", "enable_persistent_index", "persistent_index_type", "compression", "fast_schema_evolution",
-        "replicated_storage", "write_quorum", "colocate_with", "bloom_filter_columns", "bloom_filter_fpp",
-        "partition_live_number", "partition_ttl", "partition_retention_condition", "primary_index_cache_expire_sec",
-        "labels.location", "storage_medium", "in_memory", "bucket_size", "mutable_bucket_num", "base_compaction_forbidden_time_ranges",
+        "replication_num",
+        "enable_persistent_index",
+        "persistent_index_type",
+        "compression",
+        "fast_schema_evolution",
+        "replicated_storage",
+        "write_quorum",
+        "colocate_with",
+        "bloom_filter_columns",
+        "bloom_filter_fpp",
+        "partition_live_number",
+        "partition_ttl",
+        "partition_retention_condition",
+        "primary_index_cache_expire_sec",
+        "labels.location",
+        "storage_medium",
+        "in_memory",
+        "bucket_size",
+        "mutable_bucket_num",
+        "base_compaction_forbidden_time_ranges",
     ];
     let mut out: BTreeMap<String, String> = [
         ("compression", "LZ4"),
@@ -281,9 +355,13 @@ fn properties(model: TableModel, given: &BTreeMap<String, String>) -> Result<BTr
         out.insert("enable_persistent_index".into(), "true".into());
     }
     for (key, value) in given {
-        let known = KNOWN.contains(&key.as_str()) || key.starts_with("dynamic_partition.") || key.starts_with("binlog");
+        let known = KNOWN.contains(&key.as_str())
+            || key.starts_with("dynamic_partition.")
+            || key.starts_with("binlog");
         if !known {
-            return Err(SqlError::analysis(format!("Unknown properties: {{{key}={value}}}")));
+            return Err(SqlError::analysis(format!(
+                "Unknown properties: {{{key}={value}}}"
+            )));
         }
         if key == "enable_persistent_index" && value.eq_ignore_ascii_case("false") {
             return Err(SqlError::analysis("In-Memory index is not supported"));
@@ -291,7 +369,11 @@ fn properties(model: TableModel, given: &BTreeMap<String, String>) -> Result<BTr
         if key == "replication_num" && value.parse::<u16>().is_err() {
             return Err(SqlError::analysis("Invalid replication_num"));
         }
-        let value = if key == "compression" { value.to_ascii_uppercase() } else { value.clone() };
+        let value = if key == "compression" {
+            value.to_ascii_uppercase()
+        } else {
+            value.clone()
+        };
         out.insert(key.clone(), value);
     }
     Ok(out)

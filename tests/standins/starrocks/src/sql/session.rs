@@ -32,7 +32,13 @@ pub enum Outcome {
 impl Session {
     pub fn new(cluster: Arc<Cluster>) -> Self {
         let connection = cluster.next_connection();
-        Self { cluster, user: "root".into(), connection, database: None, variables: Variables::default() }
+        Self {
+            cluster,
+            user: "root".into(),
+            connection,
+            database: None,
+            variables: Variables::default(),
+        }
     }
 
     /// Runs all statements of a text; the last outcome counts.
@@ -48,7 +54,10 @@ impl Session {
     /// `USE db`, COM_INIT_DB and the database of the handshake; `catalog.db` names the default catalog.
     pub fn use_database(&mut self, name: &str) -> Result<(), SqlError> {
         let name = name.trim_matches('`');
-        let name = name.strip_prefix("default_catalog.").unwrap_or(name).trim_matches('`');
+        let name = name
+            .strip_prefix("default_catalog.")
+            .unwrap_or(name)
+            .trim_matches('`');
         let known = self.cluster.catalog.read().databases.contains_key(name)
             || ddl::SYSTEM_DATABASES.iter().any(|s| s.eq_ignore_ascii_case(name));
         if !known {
@@ -67,8 +76,16 @@ impl Session {
         match statement {
             Statement::Query(query) => return self.query(&query).await.map(Outcome::Rows),
             Statement::Show(what, filter) => return show::run(self, &what, filter).await.map(Outcome::Rows),
-            Statement::Describe(name) => return show::describe(self, &self.resolve(&name)?).await.map(Outcome::Rows),
-            Statement::Insert { table, columns, query } => {
+            Statement::Describe(name) => {
+                return show::describe(self, &self.resolve(&name)?)
+                    .await
+                    .map(Outcome::Rows);
+            }
+            Statement::Insert {
+                table,
+                columns,
+                query,
+            } => {
                 let affected = dml::insert(self, &self.resolve(&table)?, columns.as_deref(), &query).await?;
                 return Ok(Outcome::Done { affected });
             }
@@ -89,46 +106,82 @@ impl Session {
     async fn change(&self, statement: Statement) -> Result<(), SqlError> {
         let cluster = &*self.cluster;
         match statement {
-            Statement::CreateDatabase { if_not_exists, name } => ddl::create_database(cluster, &name, if_not_exists),
+            Statement::CreateDatabase { if_not_exists, name } => {
+                ddl::create_database(cluster, &name, if_not_exists)
+            }
             Statement::DropDatabase { if_exists, name, .. } => ddl::drop_database(cluster, &name, if_exists),
             Statement::CreateTable(create) => ddl::create_table(cluster, &create, self.database.as_deref()),
-            Statement::CreateTableLike { if_not_exists, name, like } => {
-                ddl::create_like(cluster, &self.resolve(&name)?, &self.resolve(&like)?, if_not_exists)
-            }
-            Statement::DropTable { if_exists, name, force } => {
-                ddl::drop_entity(cluster, &self.resolve(&name)?, if_exists, force, false)
-            }
+            Statement::CreateTableLike {
+                if_not_exists,
+                name,
+                like,
+            } => ddl::create_like(
+                cluster,
+                &self.resolve(&name)?,
+                &self.resolve(&like)?,
+                if_not_exists,
+            ),
+            Statement::DropTable {
+                if_exists,
+                name,
+                force,
+            } => ddl::drop_entity(cluster, &self.resolve(&name)?, if_exists, force, false),
             Statement::DropView { if_exists, name } => {
                 ddl::drop_entity(cluster, &self.resolve(&name)?, if_exists, true, true)
             }
             Statement::TruncateTable(name) => ddl::truncate(cluster, &self.resolve(&name)?),
             Statement::RecoverTable(name) => ddl::recover(cluster, &self.resolve(&name)?),
-            Statement::AlterTable { name, clauses } => ddl::alter_table(cluster, &self.resolve(&name)?, &clauses),
+            Statement::AlterTable { name, clauses } => {
+                ddl::alter_table(cluster, &self.resolve(&name)?, &clauses)
+            }
             Statement::CancelAlter(name) => {
                 let name = self.resolve(&name)?;
                 ddl::table(cluster, &name)?;
-                Err(SqlError::analysis(format!("Table[{}] is not under SCHEMA_CHANGE", name.name)))
+                Err(SqlError::analysis(format!(
+                    "Table[{}] is not under SCHEMA_CHANGE",
+                    name.name
+                )))
             }
-            Statement::CreateView { or_replace, if_not_exists, name, columns, comment, query } => {
+            Statement::CreateView {
+                or_replace,
+                if_not_exists,
+                name,
+                columns,
+                comment,
+                query,
+            } => {
                 // The query must plan now; what it reads is looked up again at every use.
                 Engine::new(cluster, self.database.as_deref(), self)
                     .run(&format!("SELECT * FROM ({query}) `__view` LIMIT 0"))
                     .await?;
-                let new = NewView { or_replace, if_not_exists, columns, comment, query };
+                let new = NewView {
+                    or_replace,
+                    if_not_exists,
+                    columns,
+                    comment,
+                    query,
+                };
                 ddl::create_view(cluster, &self.resolve(&name)?, new, self.database.as_deref())
             }
-            other => Err(SqlError::internal(format!("not a change of the catalog: {other:?}"))),
+            other => Err(SqlError::internal(format!(
+                "not a change of the catalog: {other:?}"
+            ))),
         }
     }
 
     pub async fn query(&self, sql: &str) -> Result<Answer, SqlError> {
-        Engine::new(&self.cluster, self.database.as_deref(), self).run(sql).await
+        Engine::new(&self.cluster, self.database.as_deref(), self)
+            .run(sql)
+            .await
     }
 
     /// A grid as an answer, filtered by the tail of a SHOW statement.
     pub async fn answer(&self, grid: Grid, tail: Option<&str>) -> Result<Answer, SqlError> {
         let sql = format!("SELECT * FROM `__show` {}", tail.unwrap_or_default());
-        Engine::new(&self.cluster, None, self).with("__show", grid).run(&sql).await
+        Engine::new(&self.cluster, None, self)
+            .with("__show", grid)
+            .run(&sql)
+            .await
     }
 }
 

@@ -28,11 +28,23 @@ async fn grid(session: &Session, what: &Show) -> Result<Grid, SqlError> {
         Show::CreateView(name) => create(session, &resolve(session, name)?, true)?,
         Show::CreateDatabase(name) => {
             known_database(cluster, name)?;
-            Grid::text(&["Database", "Create Database"]).row(vec![text(name.as_str()), text(format!("CREATE DATABASE `{name}`"))])
+            Grid::text(&["Database", "Create Database"]).row(vec![
+                text(name.as_str()),
+                text(format!("CREATE DATABASE `{name}`")),
+            ])
         }
         Show::AlterTableColumn { db } => alter_jobs(session, db.as_deref())?,
         Show::AlterTableOptimize { .. } => Grid::text(&[
-            "JobId", "TableName", "CreateTime", "FinishTime", "Operation", "TransactionId", "State", "Msg", "Progress", "Timeout",
+            "JobId",
+            "TableName",
+            "CreateTime",
+            "FinishTime",
+            "Operation",
+            "TransactionId",
+            "State",
+            "Msg",
+            "Progress",
+            "Timeout",
         ]),
         Show::Variables => {
             let mut grid = Grid::text(&["Variable_name", "Value"]);
@@ -45,18 +57,38 @@ async fn grid(session: &Session, what: &Show) -> Result<Grid, SqlError> {
         Show::Backends | Show::ComputeNodes => backends(cluster, matches!(what, Show::Backends)),
         Show::Frontends => frontends(cluster),
         Show::Catalogs => Grid::text(&["Catalog", "Type", "Comment"]).row(
-            ["default_catalog", "Internal", "An internal catalog contains this cluster's self-managed tables."].map(text).into(),
+            [
+                "default_catalog",
+                "Internal",
+                "An internal catalog contains this cluster's self-managed tables.",
+            ]
+            .map(text)
+            .into(),
         ),
         Show::Processlist => Grid::text(&["Id", "User", "Host", "Db", "Command", "Time", "State", "Info"]),
         Show::Proc(path) => proc(cluster, path)?,
         Show::FrontendConfig => frontend_config(),
         Show::Partitions(name) => partitions(session, &resolve(session, name)?)?,
         Show::Engines => Grid::text(&["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"])
-            .row(["OLAP", "YES", "Default storage engine of StarRocks", "NO", "NO", "NO"].map(text).into()),
+            .row(
+                [
+                    "OLAP",
+                    "YES",
+                    "Default storage engine of StarRocks",
+                    "NO",
+                    "NO",
+                    "NO",
+                ]
+                .map(text)
+                .into(),
+            ),
         Show::Charset => Grid::text(&["Charset", "Description", "Default collation", "Maxlen"])
             .row(["utf8", "UTF-8 Unicode", "utf8_general_ci", "3"].map(text).into()),
-        Show::Collation => Grid::text(&["Collation", "Charset", "Id", "Default", "Compiled", "Sortlen"])
-            .row(["utf8_general_ci", "utf8", "33", "Yes", "Yes", "1"].map(text).into()),
+        Show::Collation => Grid::text(&["Collation", "Charset", "Id", "Default", "Compiled", "Sortlen"]).row(
+            ["utf8_general_ci", "utf8", "33", "Yes", "Yes", "1"]
+                .map(text)
+                .into(),
+        ),
     })
 }
 
@@ -66,11 +98,17 @@ fn resolve(session: &Session, name: &ObjectName) -> Result<Resolved, SqlError> {
 
 fn known_database(cluster: &Cluster, name: &str) -> Result<(), SqlError> {
     let known = cluster.catalog.read().databases.contains_key(name) || ddl::SYSTEM_DATABASES.contains(&name);
-    if known { Ok(()) } else { Err(SqlError::unknown_database(name)) }
+    if known {
+        Ok(())
+    } else {
+        Err(SqlError::unknown_database(name))
+    }
 }
 
 fn chosen_database(session: &Session, db: Option<&str>) -> Result<String, SqlError> {
-    let db = db.or(session.database.as_deref()).ok_or_else(SqlError::no_database)?;
+    let db = db
+        .or(session.database.as_deref())
+        .ok_or_else(SqlError::no_database)?;
     known_database(&session.cluster, db)?;
     Ok(db.to_owned())
 }
@@ -89,16 +127,33 @@ fn databases(cluster: &Cluster) -> Grid {
 fn tables(session: &Session, db: Option<&str>, full: bool) -> Result<Grid, SqlError> {
     let db = chosen_database(session, db)?;
     let header = format!("Tables_in_{db}");
-    let mut grid = if full { Grid::text(&[&header, "Table_type"]) } else { Grid::text(&[&header]) };
+    let mut grid = if full {
+        Grid::text(&[&header, "Table_type"])
+    } else {
+        Grid::text(&[&header])
+    };
     let mut push = |name: &str, kind: &str| {
-        if full { grid.push_text([name, kind]) } else { grid.push_text([name]) }
+        if full {
+            grid.push_text([name, kind])
+        } else {
+            grid.push_text([name])
+        }
     };
     if db == "information_schema" {
-        info_schema::NAMES.iter().for_each(|name| push(name, "SYSTEM VIEW"));
+        info_schema::NAMES
+            .iter()
+            .for_each(|name| push(name, "SYSTEM VIEW"));
     }
     if let Some(database) = session.cluster.catalog.read().databases.get(&db) {
         for (name, entity) in &database.entities {
-            push(name, if matches!(entity, Entity::Table(_)) { "BASE TABLE" } else { "VIEW" });
+            push(
+                name,
+                if matches!(entity, Entity::Table(_)) {
+                    "BASE TABLE"
+                } else {
+                    "VIEW"
+                },
+            );
         }
     }
     Ok(grid)
@@ -124,7 +179,10 @@ fn table_status(session: &Session, db: Option<&str>) -> Result<Grid, SqlError> {
 fn entity(cluster: &Cluster, name: &Resolved) -> Result<Entity, SqlError> {
     known_database(cluster, &name.db)?;
     let catalog = cluster.catalog.read();
-    let found = catalog.databases.get(&name.db).and_then(|db| db.entities.get(&name.name).cloned());
+    let found = catalog
+        .databases
+        .get(&name.db)
+        .and_then(|db| db.entities.get(&name.name).cloned());
     found.ok_or_else(|| SqlError::unknown_table(&name.db, &name.name))
 }
 
@@ -132,10 +190,27 @@ fn create(session: &Session, name: &Resolved, view: bool) -> Result<Grid, SqlErr
     let entity = entity(&session.cluster, name)?;
     let statement = info_schema::show_create(&name.name, &entity);
     Ok(match entity {
-        Entity::View(_) => Grid::text(&["View", "Create View", "character_set_client", "collation_connection"])
-            .row(vec![text(name.name.as_str()), text(statement), text("utf8"), text("utf8_general_ci")]),
-        Entity::Table(_) if view => return Err(SqlError::analysis(format!("'{}.{}' is not VIEW", name.db, name.name))),
-        Entity::Table(_) => Grid::text(&["Table", "Create Table"]).row(vec![text(name.name.as_str()), text(statement)]),
+        Entity::View(_) => Grid::text(&[
+            "View",
+            "Create View",
+            "character_set_client",
+            "collation_connection",
+        ])
+        .row(vec![
+            text(name.name.as_str()),
+            text(statement),
+            text("utf8"),
+            text("utf8_general_ci"),
+        ]),
+        Entity::Table(_) if view => {
+            return Err(SqlError::analysis(format!(
+                "'{}.{}' is not VIEW",
+                name.db, name.name
+            )));
+        }
+        Entity::Table(_) => {
+            Grid::text(&["Table", "Create Table"]).row(vec![text(name.name.as_str()), text(statement)])
+        }
     })
 }
 
@@ -146,21 +221,46 @@ pub async fn describe(session: &Session, name: &Resolved) -> Result<Answer, SqlE
 
 async fn columns(session: &Session, name: &Resolved, full: bool) -> Result<Grid, SqlError> {
     let headers: &[&str] = if full {
-        &["Field", "Type", "Collation", "Null", "Key", "Default", "Extra", "Privileges", "Comment"]
+        &[
+            "Field",
+            "Type",
+            "Collation",
+            "Null",
+            "Key",
+            "Default",
+            "Extra",
+            "Privileges",
+            "Comment",
+        ]
     } else {
         &["Field", "Type", "Null", "Key", "Default", "Extra"]
     };
     let mut grid = Grid::text(headers);
-    let mut push = |name: &str, ty: &str, nullable: bool, key: &str, default: Option<String>, comment: &str| {
-        let nullable = text(if nullable { "YES" } else { "NO" });
-        let default = opt_text(default);
-        grid.push(if full {
-            let collation = if ty.starts_with("varchar") || ty.starts_with("char") { text("utf8_general_ci") } else { Value::Null };
-            vec![text(name), text(ty), collation, nullable, text(key), default, text(""), text(""), text(comment)]
-        } else {
-            vec![text(name), text(ty), nullable, text(key), default, text("")]
-        });
-    };
+    let mut push =
+        |name: &str, ty: &str, nullable: bool, key: &str, default: Option<String>, comment: &str| {
+            let nullable = text(if nullable { "YES" } else { "NO" });
+            let default = opt_text(default);
+            grid.push(if full {
+                let collation = if ty.starts_with("varchar") || ty.starts_with("char") {
+                    text("utf8_general_ci")
+                } else {
+                    Value::Null
+                };
+                vec![
+                    text(name),
+                    text(ty),
+                    collation,
+                    nullable,
+                    text(key),
+                    default,
+                    text(""),
+                    text(""),
+                    text(comment),
+                ]
+            } else {
+                vec![text(name), text(ty), nullable, text(key), default, text("")]
+            });
+        };
     match entity(&session.cluster, name)? {
         Entity::Table(table) => {
             let def = table.def();
@@ -168,7 +268,13 @@ async fn columns(session: &Session, name: &Resolved, full: bool) -> Result<Grid,
                 // DESC prints `true` for keys; SHOW FULL COLUMNS the key's kind.
                 let key = match (full, i < def.key_count) {
                     (true, _) => info_schema::column_key(&def, i),
-                    (false, key) => if key { "true" } else { "false" },
+                    (false, key) => {
+                        if key {
+                            "true"
+                        } else {
+                            "false"
+                        }
+                    }
                 };
                 let default = info_schema::default_text(column);
                 let ty = column.ty.to_string();
@@ -176,7 +282,9 @@ async fn columns(session: &Session, name: &Resolved, full: bool) -> Result<Grid,
             }
         }
         Entity::View(view) => {
-            let schema = Engine::new(&session.cluster, Some(&view.database), session).view_schema(&view).await?;
+            let schema = Engine::new(&session.cluster, Some(&view.database), session)
+                .view_schema(&view)
+                .await?;
             for field in schema.fields() {
                 push(field.name(), view_type(field.data_type()), true, "", None, "");
             }
@@ -208,35 +316,96 @@ fn alter_jobs(session: &Session, db: Option<&str>) -> Result<Grid, SqlError> {
     const B: ColumnType = ColumnType::BigInt;
     const D: ColumnType = ColumnType::DateTime;
     let mut grid = Grid::typed(&[
-        ("JobId", B), ("TableName", TEXT), ("CreateTime", D), ("FinishTime", D), ("IndexName", TEXT), ("IndexId", B),
-        ("OriginIndexId", B), ("SchemaVersion", TEXT), ("TransactionId", B), ("State", TEXT), ("Msg", TEXT),
-        ("Progress", TEXT), ("Timeout", B),
+        ("JobId", B),
+        ("TableName", TEXT),
+        ("CreateTime", D),
+        ("FinishTime", D),
+        ("IndexName", TEXT),
+        ("IndexId", B),
+        ("OriginIndexId", B),
+        ("SchemaVersion", TEXT),
+        ("TransactionId", B),
+        ("State", TEXT),
+        ("Msg", TEXT),
+        ("Progress", TEXT),
+        ("Timeout", B),
     ]);
     for job in session.cluster.jobs.lock().iter().filter(|job| job.db == db) {
         grid.push(vec![
-            int(job.id), text(job.table.as_str()), timestamp(job.created), timestamp(job.finished), text(job.table.as_str()),
-            int(job.index_id), int(job.index_id), text(format!("{}:0", job.schema_version)), int(job.txn_id),
-            text("FINISHED"), text(""), Value::Null, int(86_400),
+            int(job.id),
+            text(job.table.as_str()),
+            timestamp(job.created),
+            timestamp(job.finished),
+            text(job.table.as_str()),
+            int(job.index_id),
+            int(job.index_id),
+            text(format!("{}:0", job.schema_version)),
+            int(job.txn_id),
+            text("FINISHED"),
+            text(""),
+            Value::Null,
+            int(86_400),
         ]);
     }
     Ok(grid)
 }
 
 fn backends(cluster: &Cluster, any: bool) -> Grid {
-    let mut grid = Grid::text(&["BackendId", "IP", "HeartbeatPort", "BePort", "HttpPort", "LastStartTime", "Alive", "Version"]);
+    let mut grid = Grid::text(&[
+        "BackendId",
+        "IP",
+        "HeartbeatPort",
+        "BePort",
+        "HttpPort",
+        "LastStartTime",
+        "Alive",
+        "Version",
+    ]);
     if any {
         let started = timestamp(cluster.started).render(0);
-        grid.push_text(["10001", "127.0.0.1", "9050", "9060", "8040", &started, "true", &cluster.settings.version]);
+        grid.push_text([
+            "10001",
+            "127.0.0.1",
+            "9050",
+            "9060",
+            "8040",
+            &started,
+            "true",
+            &cluster.settings.version,
+        ]);
     }
     grid
 }
 
 fn frontends(cluster: &Cluster) -> Grid {
     let started = timestamp(cluster.started).render(0);
-    Grid::text(&["Id", "Name", "IP", "HttpPort", "QueryPort", "Role", "Join", "Alive", "StartTime", "Version"]).row(
-        ["1", "127.0.0.1_9010", "127.0.0.1", "8030", "9030", "LEADER", "true", "true", &started, &cluster.settings.version]
-            .map(text)
-            .into(),
+    Grid::text(&[
+        "Id",
+        "Name",
+        "IP",
+        "HttpPort",
+        "QueryPort",
+        "Role",
+        "Join",
+        "Alive",
+        "StartTime",
+        "Version",
+    ])
+    .row(
+        [
+            "1",
+            "127.0.0.1_9010",
+            "127.0.0.1",
+            "8030",
+            "9030",
+            "LEADER",
+            "true",
+            "true",
+            &started,
+            &cluster.settings.version,
+        ]
+        .map(text)
+        .into(),
     )
 }
 
@@ -258,9 +427,23 @@ fn partitions(session: &Session, name: &Resolved) -> Result<Grid, SqlError> {
     let table = ddl::table(&session.cluster, name)?;
     let state = table.read();
     let buckets = state.def.buckets.unwrap_or(1);
-    Ok(Grid::text(&["PartitionId", "PartitionName", "VisibleVersion", "State", "PartitionKey", "Buckets", "RowCount"]).row(vec![
-        text(table.id.to_string()), text(name.name.as_str()), text(state.visible_version.to_string()), text("NORMAL"),
-        text(state.def.partition_columns.join(", ")), text(buckets.to_string()), text(state.row_count().to_string()),
+    Ok(Grid::text(&[
+        "PartitionId",
+        "PartitionName",
+        "VisibleVersion",
+        "State",
+        "PartitionKey",
+        "Buckets",
+        "RowCount",
+    ])
+    .row(vec![
+        text(table.id.to_string()),
+        text(name.name.as_str()),
+        text(state.visible_version.to_string()),
+        text("NORMAL"),
+        text(state.def.partition_columns.join(", ")),
+        text(buckets.to_string()),
+        text(state.row_count().to_string()),
     ]))
 }
 
@@ -269,7 +452,9 @@ fn proc(cluster: &Cluster, path: &str) -> Result<Grid, SqlError> {
     use crate::load::txn::TxnState;
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     let ["transactions", db, "running"] = parts.as_slice() else {
-        return Err(SqlError::analysis(format!("the stand-in does not implement SHOW PROC '{path}'")));
+        return Err(SqlError::analysis(format!(
+            "the stand-in does not implement SHOW PROC '{path}'"
+        )));
     };
     let mut grid = Grid::text(&["TransactionId", "Label", "TransactionStatus", "PrepareTime"]);
     for txn in cluster.txns.list() {

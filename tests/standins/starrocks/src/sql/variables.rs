@@ -48,8 +48,10 @@ const DEFAULTS: &[(&str, &str)] = &[
 
 impl Default for Variables {
     fn default() -> Self {
-        let mut values: BTreeMap<String, String> =
-            DEFAULTS.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut values: BTreeMap<String, String> = DEFAULTS
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         values.insert("version_comment".into(), "standin-starrocks".into());
         Self { values }
     }
@@ -67,9 +69,16 @@ impl Variables {
     /// `SET a = 1, SESSION b = 'x', NAMES utf8mb4`. Unknown names are taken as they are, as most clients set some.
     pub fn set(&mut self, assignments: &str) {
         for assignment in assignments.split(',') {
-            let Some((name, value)) = assignment.split_once('=') else { continue };
+            let Some((name, value)) = assignment.split_once('=') else {
+                continue;
+            };
             let name = name.trim().trim_start_matches("@@").to_ascii_lowercase();
-            let name = name.rsplit([' ', '.']).next().unwrap_or_default().trim_matches('`').trim_end_matches(':');
+            let name = name
+                .rsplit([' ', '.'])
+                .next()
+                .unwrap_or_default()
+                .trim_matches('`')
+                .trim_end_matches(':');
             let value = value.trim().trim_matches(|c| c == '\'' || c == '"');
             if !name.is_empty() {
                 self.values.insert(name.to_owned(), value.to_owned());

@@ -67,7 +67,10 @@ pub struct Catalog {
 
 impl Default for Catalog {
     fn default() -> Self {
-        Self { databases: BTreeMap::new(), next_id: AtomicI64::new(10_001) }
+        Self {
+            databases: BTreeMap::new(),
+            next_id: AtomicI64::new(10_001),
+        }
     }
 }
 
@@ -82,6 +85,9 @@ impl Catalog {
     }
 
     pub fn all_tables(&self) -> Vec<Arc<Table>> {
-        self.databases.values().flat_map(|db| db.tables().map(|(_, t)| t.clone())).collect()
+        self.databases
+            .values()
+            .flat_map(|db| db.tables().map(|(_, t)| t.clone()))
+            .collect()
     }
 }

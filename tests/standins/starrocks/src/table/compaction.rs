@@ -14,7 +14,12 @@ pub struct Versions {
 
 impl Default for Versions {
     fn default() -> Self {
-        Self { count: 1.0, counted_at: Instant::now(), rate: DEFAULT_COMPACTION_RATE, limit: TABLET_MAX_VERSIONS }
+        Self {
+            count: 1.0,
+            counted_at: Instant::now(),
+            rate: DEFAULT_COMPACTION_RATE,
+            limit: TABLET_MAX_VERSIONS,
+        }
     }
 }
 
@@ -54,7 +59,11 @@ impl Versions {
     /// The text of delta_writer.cpp when the tablet is over its limit.
     pub fn check(&mut self, tablet_id: i64) -> Result<(), String> {
         let (current, limit) = (self.count(), self.limit);
-        if current <= limit { Ok(()) } else { Err(too_many_versions(tablet_id, current, limit)) }
+        if current <= limit {
+            Ok(())
+        } else {
+            Err(too_many_versions(tablet_id, current, limit))
+        }
     }
 }
 

@@ -88,7 +88,9 @@ impl TableDef {
     }
 
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|c| c.name.eq_ignore_ascii_case(name))
+        self.columns
+            .iter()
+            .position(|c| c.name.eq_ignore_ascii_case(name))
     }
 
     pub fn keys(&self) -> &[Column] {
@@ -100,6 +102,8 @@ impl TableDef {
     }
 
     pub fn fast_schema_evolution(&self) -> bool {
-        self.properties.get("fast_schema_evolution").is_none_or(|v| v == "true")
+        self.properties
+            .get("fast_schema_evolution")
+            .is_none_or(|v| v == "true")
     }
 }

@@ -74,7 +74,11 @@ impl Table {
             next_row: 0,
             epoch: 0,
         };
-        Self { id, created: jiff::Timestamp::now(), state: RwLock::new(state) }
+        Self {
+            id,
+            created: jiff::Timestamp::now(),
+            state: RwLock::new(state),
+        }
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, TableState> {
@@ -100,7 +104,11 @@ impl TableState {
     }
 
     pub fn commit(&mut self, txn_id: i64, writes: WriteSet) {
-        self.pending.push_back(Pending { txn_id, writes, published: false });
+        self.pending.push_back(Pending {
+            txn_id,
+            writes,
+            published: false,
+        });
         self.versions.add();
     }
 
@@ -130,7 +138,14 @@ impl TableState {
 
     /// Replays up to and including `txn_id`, when it is visible.
     pub fn replay_through(&mut self, txn_id: i64) {
-        let Some(at) = self.pending.iter().take(self.visible).position(|p| p.txn_id == txn_id) else { return };
+        let Some(at) = self
+            .pending
+            .iter()
+            .take(self.visible)
+            .position(|p| p.txn_id == txn_id)
+        else {
+            return;
+        };
         for _ in 0..=at {
             self.replay_one();
         }

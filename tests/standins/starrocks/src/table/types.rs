@@ -52,7 +52,11 @@ impl ColumnType {
 
     /// merge_condition refuses strings, JSON and binary.
     pub fn allowed_as_merge_condition(&self) -> bool {
-        !self.is_complex() && !matches!(self, Self::Varchar(_) | Self::Char(_) | Self::Json | Self::Varbinary)
+        !self.is_complex()
+            && !matches!(
+                self,
+                Self::Varchar(_) | Self::Char(_) | Self::Json | Self::Varbinary
+            )
     }
 
     /// DATA_TYPE of information_schema.columns.
@@ -92,7 +96,10 @@ impl ColumnType {
             Self::Array(of) => format!("array<{}>", of.column_type()),
             Self::Map(k, v) => format!("map<{},{}>", k.column_type(), v.column_type()),
             Self::Struct(fields) => {
-                let fields: Vec<String> = fields.iter().map(|(n, t)| format!("{n} {}", t.column_type())).collect();
+                let fields: Vec<String> = fields
+                    .iter()
+                    .map(|(n, t)| format!("{n} {}", t.column_type()))
+                    .collect();
                 format!("struct<{}>", fields.join(", "))
             }
             other => other.to_string(),
@@ -158,16 +165,34 @@ impl ColumnType {
             (a, b) if rank(a).is_some() && rank(b).is_some() => rank(b) > rank(a),
             (TinyInt | SmallInt | Int | BigInt | Float, Double) => true,
             (Int, Date) => true,
-            (TinyInt | SmallInt | Int | BigInt | LargeInt | Float | Double | Char(_) | Varchar(_), Varchar(_)) => true,
+            (
+                TinyInt | SmallInt | Int | BigInt | LargeInt | Float | Double | Char(_) | Varchar(_),
+                Varchar(_),
+            ) => true,
             (Char(_), Char(_)) => true,
-            (Varchar(_), t) => rank(t).is_some() || matches!(t, Float | Double | Date | Decimal { .. } | Json),
-            (Decimal { precision: p, scale: s }, Decimal { precision: p2, scale: s2 }) => s <= s2 && p - s <= p2 - s2,
+            (Varchar(_), t) => {
+                rank(t).is_some() || matches!(t, Float | Double | Date | Decimal { .. } | Json)
+            }
+            (
+                Decimal {
+                    precision: p,
+                    scale: s,
+                },
+                Decimal {
+                    precision: p2,
+                    scale: s2,
+                },
+            ) => s <= s2 && p - s <= p2 - s2,
             (Decimal { precision, .. }, Varchar(n)) => *n >= u32::from(*precision) + 2,
             (Json, Varchar(n)) => *n > 16,
             (Date, DateTime) | (DateTime, Date) => true,
             _ => false,
         };
-        if allowed { Ok(()) } else { Err(format!("Can not change {} to {}", upper(self), upper(to))) }
+        if allowed {
+            Ok(())
+        } else {
+            Err(format!("Can not change {} to {}", upper(self), upper(to)))
+        }
     }
 }
 
@@ -220,9 +245,15 @@ mod tests {
 
     #[test]
     fn strings_cannot_be_shortened() {
-        let err = ColumnType::Varchar(64).can_change_to(&ColumnType::Varchar(32)).unwrap_err();
+        let err = ColumnType::Varchar(64)
+            .can_change_to(&ColumnType::Varchar(32))
+            .unwrap_err();
         assert_eq!(err, "Cannot shorten string length");
-        assert!(ColumnType::Varchar(32).can_change_to(&ColumnType::Varchar(64)).is_ok());
+        assert!(
+            ColumnType::Varchar(32)
+                .can_change_to(&ColumnType::Varchar(64))
+                .is_ok()
+        );
     }
 
     #[test]
@@ -236,7 +267,17 @@ mod tests {
     fn types_print_as_the_server_prints_them() {
         assert_eq!(ColumnType::Boolean.column_type(), "tinyint(1)");
         assert_eq!(ColumnType::LargeInt.column_type(), "bigint(20) unsigned");
-        assert_eq!(ColumnType::Array(Box::new(ColumnType::Varchar(5))).to_string(), "array<varchar(5)>");
-        assert_eq!(ColumnType::Decimal { precision: 38, scale: 9 }.to_string(), "decimal(38, 9)");
+        assert_eq!(
+            ColumnType::Array(Box::new(ColumnType::Varchar(5))).to_string(),
+            "array<varchar(5)>"
+        );
+        assert_eq!(
+            ColumnType::Decimal {
+                precision: 38,
+                scale: 9
+            }
+            .to_string(),
+            "decimal(38, 9)"
+        );
     }
 }

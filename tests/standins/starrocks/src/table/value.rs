@@ -69,8 +69,10 @@ impl Value {
                 format!("[{}]", items.join(","))
             }
             Self::Pairs(pairs) => {
-                let pairs: Vec<String> =
-                    pairs.iter().map(|(k, v)| format!("{}:{}", k.render_nested(scale), v.render_nested(scale))).collect();
+                let pairs: Vec<String> = pairs
+                    .iter()
+                    .map(|(k, v)| format!("{}:{}", k.render_nested(scale), v.render_nested(scale)))
+                    .collect();
                 format!("{{{}}}", pairs.join(","))
             }
         }
@@ -80,7 +82,9 @@ impl Value {
     fn render_nested(&self, scale: u8) -> String {
         match self {
             Self::Null => "null".into(),
-            Self::Str(_) | Self::Date(_) | Self::DateTime(_) | Self::Bytes(_) => format!("\"{}\"", self.render(scale)),
+            Self::Str(_) | Self::Date(_) | Self::DateTime(_) | Self::Bytes(_) => {
+                format!("\"{}\"", self.render(scale))
+            }
             other => other.render(scale),
         }
     }
@@ -103,7 +107,11 @@ pub fn render_float(v: f64) -> String {
     if v.is_infinite() {
         return if v > 0.0 { "inf" } else { "-inf" }.into();
     }
-    let exponent = if v == 0.0 { 0 } else { v.abs().log10().floor() as i32 };
+    let exponent = if v == 0.0 {
+        0
+    } else {
+        v.abs().log10().floor() as i32
+    };
     if (-5..16).contains(&exponent) {
         return v.to_string();
     }
@@ -139,13 +147,16 @@ pub fn render_datetime(us: i64) -> String {
 
 pub fn days_of(date: Date) -> i32 {
     let epoch = jiff::civil::date(1970, 1, 1);
-    date.since((jiff::Unit::Day, epoch)).map_or(0, |span| span.get_days())
+    date.since((jiff::Unit::Day, epoch))
+        .map_or(0, |span| span.get_days())
 }
 
 pub fn micros_of(at: DateTime) -> i64 {
     let time = at.time();
     let secs = i64::from(time.hour()) * 3600 + i64::from(time.minute()) * 60 + i64::from(time.second());
-    i64::from(days_of(at.date())) * 86_400_000_000 + secs * 1_000_000 + i64::from(time.subsec_nanosecond()) / 1000
+    i64::from(days_of(at.date())) * 86_400_000_000
+        + secs * 1_000_000
+        + i64::from(time.subsec_nanosecond()) / 1000
 }
 
 /// JSON as StarRocks stores and prints it: keys sorted, `": "` and `", "` between.

@@ -8,31 +8,34 @@ use standin_starrocks::{Config, Standin};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-pub struct Exhibit {
-    pub standin: Standin,
-    pub http: reqwest::Client,
+pub(crate) struct Exhibit {
+    pub(crate) standin: Standin,
+    pub(crate) http: reqwest::Client,
 }
 
 /// `root:` in Basic.
-pub const ROOT: &str = "Basic cm9vdDo=";
+pub(crate) const ROOT: &str = "Basic cm9vdDo=";
 
 impl Exhibit {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.settings.publish_delay = Duration::from_millis(5);
         config.settings.txn_status_interval = Duration::from_millis(50);
         change(&mut config);
         let standin = Standin::start(config).await.expect("doors open");
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("client");
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("client");
         Self { standin, http }
     }
 
     /// A cluster with database `d` and the given statements run in it.
-    pub async fn prepared(statements: &[&str]) -> Self {
+    pub(crate) async fn prepared(statements: &[&str]) -> Self {
         let exhibit = Self::new().await;
         exhibit.sql("CREATE DATABASE d").await;
         for statement in statements {
@@ -42,36 +45,50 @@ impl Exhibit {
     }
 
     /// `t (id BIGINT, name VARCHAR(20), v BIGINT)` in `d`.
-    pub async fn with_table() -> Self {
+    pub(crate) async fn with_table() -> Self {
         Self::prepared(&[
             "CREATE TABLE t (id BIGINT NOT NULL, name VARCHAR(20) NULL, v BIGINT NULL) PRIMARY KEY(id) DISTRIBUTED BY HASH(id)",
         ])
         .await
     }
 
-    pub fn session(&self) -> Session {
+    pub(crate) fn session(&self) -> Session {
         let mut session = Session::new(self.standin.cluster.clone());
         let _ = session.use_database("d");
         session
     }
 
-    pub async fn try_sql(&self, sql: &str) -> Result<Vec<Vec<String>>, String> {
+    pub(crate) async fn try_sql(&self, sql: &str) -> Result<Vec<Vec<String>>, String> {
         run(&mut self.session(), sql).await
     }
 
-    pub async fn sql(&self, sql: &str) -> Vec<Vec<String>> {
+    pub(crate) async fn sql(&self, sql: &str) -> Vec<Vec<String>> {
         self.try_sql(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
     /// The rows as text, `a|b;c|d`.
-    pub async fn select(&self, sql: &str) -> String {
-        self.sql(sql).await.iter().map(|row| row.join("|")).collect::<Vec<_>>().join(";")
+    pub(crate) async fn select(&self, sql: &str) -> String {
+        self.sql(sql)
+            .await
+            .iter()
+            .map(|row| row.join("|"))
+            .collect::<Vec<_>>()
+            .join(";")
     }
 
     /// A Stream Load straight to the BE.
-    pub async fn load_with(&self, table: &str, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Json {
+    pub(crate) async fn load_with(
+        &self,
+        table: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Json {
         let url = format!("{}/api/d/{table}/_stream_load", self.standin.addresses.be_http);
-        let mut request = self.http.put(url).header("authorization", ROOT).header("format", "json");
+        let mut request = self
+            .http
+            .put(url)
+            .header("authorization", ROOT)
+            .header("format", "json");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -80,61 +97,87 @@ impl Exhibit {
         response.json().await.expect("JSON")
     }
 
-    pub async fn load(&self, body: &str) -> Json {
+    pub(crate) async fn load(&self, body: &str) -> Json {
         self.load_with("t", &[], body.to_owned()).await
     }
 
-    pub async fn fault(&self, order: Json) -> u64 {
+    pub(crate) async fn fault(&self, order: Json) -> u64 {
         let url = format!("{}/faults", self.standin.addresses.admin);
-        let response = self.http.post(url).json(&order).send().await.expect("admin answers");
+        let response = self
+            .http
+            .post(url)
+            .json(&order)
+            .send()
+            .await
+            .expect("admin answers");
         assert_eq!(response.status(), 201, "{order}");
-        response.json::<Json>().await.expect("JSON")["id"].as_u64().expect("id")
+        response.json::<Json>().await.expect("JSON")["id"]
+            .as_u64()
+            .expect("id")
     }
 
-    pub async fn state_of(&self, label: &str) -> String {
-        let url = format!("{}/api/d/get_load_state?label={label}", self.standin.addresses.fe_http);
-        let response = self.http.get(url).header("authorization", ROOT).send().await.expect("FE answers");
-        response.json::<Json>().await.expect("JSON")["state"].as_str().unwrap_or_default().to_owned()
+    pub(crate) async fn state_of(&self, label: &str) -> String {
+        let url = format!(
+            "{}/api/d/get_load_state?label={label}",
+            self.standin.addresses.fe_http
+        );
+        let response = self
+            .http
+            .get(url)
+            .header("authorization", ROOT)
+            .send()
+            .await
+            .expect("FE answers");
+        response.json::<Json>().await.expect("JSON")["state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Polls until the label is in this state.
-    pub async fn until(&self, label: &str, state: &str) {
+    pub(crate) async fn until(&self, label: &str, state: &str) {
         let poll = async {
             while self.state_of(label).await != state {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), poll).await.unwrap_or_else(|_| panic!("{label} never became {state}"));
+        tokio::time::timeout(Duration::from_secs(20), poll)
+            .await
+            .unwrap_or_else(|_| panic!("{label} never became {state}"));
     }
 }
 
-pub async fn run(session: &mut Session, sql: &str) -> Result<Vec<Vec<String>>, String> {
+pub(crate) async fn run(session: &mut Session, sql: &str) -> Result<Vec<Vec<String>>, String> {
     match session.execute(sql).await {
-        Ok(Outcome::Rows(answer)) => {
-            Ok(answer.rows().into_iter().map(|row| row.into_iter().map(|c| c.unwrap_or("NULL".into())).collect()).collect())
-        }
+        Ok(Outcome::Rows(answer)) => Ok(answer
+            .rows()
+            .into_iter()
+            .map(|row| row.into_iter().map(|c| c.unwrap_or("NULL".into())).collect())
+            .collect()),
         Ok(Outcome::Done { .. }) => Ok(Vec::new()),
         Err(error) => Err(error.to_string()),
     }
 }
 
 /// A connection that sees every byte.
-pub struct Raw {
+pub(crate) struct Raw {
     stream: TcpStream,
 }
 
 impl Raw {
-    pub async fn to(url: &str) -> Self {
+    pub(crate) async fn to(url: &str) -> Self {
         let address = url.strip_prefix("http://").unwrap_or(url);
-        Self { stream: TcpStream::connect(address).await.expect("connect") }
+        Self {
+            stream: TcpStream::connect(address).await.expect("connect"),
+        }
     }
 
-    pub async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.stream.write_all(text.as_bytes()).await.expect("write");
     }
 
     /// Reads one head (up to the empty line).
-    pub async fn head(&mut self) -> String {
+    pub(crate) async fn head(&mut self) -> String {
         let mut out = Vec::new();
         while !out.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -148,14 +191,18 @@ impl Raw {
     }
 
     /// Reads to the end of the connection, or to the announced length.
-    pub async fn body(&mut self, head: &str) -> String {
-        let length = head.to_lowercase().split("content-length: ").nth(1).and_then(|l| l.split("\r\n").next()?.parse().ok());
+    pub(crate) async fn body(&mut self, head: &str) -> String {
+        let length = head
+            .to_lowercase()
+            .split("content-length: ")
+            .nth(1)
+            .and_then(|l| l.split("\r\n").next()?.parse().ok());
         let mut out = vec![0; length.unwrap_or(0)];
         self.stream.read_exact(&mut out).await.expect("body");
         String::from_utf8(out).expect("UTF-8")
     }
 
-    pub async fn is_closed(&mut self) -> bool {
+    pub(crate) async fn is_closed(&mut self) -> bool {
         let mut byte = [0];
         let read = tokio::time::timeout(Duration::from_secs(20), self.stream.read(&mut byte)).await;
         matches!(read, Ok(Ok(0) | Err(_)))

@@ -10,7 +10,10 @@ use crate::exhibit::{Exhibit, ROOT, Raw};
 async fn a_finished_label_is_taken_for_the_whole_database() {
     let x = Exhibit::with_table().await;
     x.sql("CREATE TABLE u (id BIGINT) PRIMARY KEY(id)").await;
-    assert_eq!(x.load_with("t", &[("label", "one")], "{\"id\":1}").await["Status"], "Success");
+    assert_eq!(
+        x.load_with("t", &[("label", "one")], "{\"id\":1}").await["Status"],
+        "Success"
+    );
     let again = x.load_with("u", &[("label", "one")], "{\"id\":1}").await;
     assert_eq!(again["Status"], "Label Already Exists");
     assert_eq!(again["ExistingJobStatus"], "FINISHED");
@@ -25,9 +28,15 @@ async fn a_finished_label_is_taken_for_the_whole_database() {
 async fn an_aborted_label_is_free() {
     let x = Exhibit::with_table().await;
     let strict = [("label", "l"), ("strict_mode", "true")];
-    assert_eq!(x.load_with("t", &strict, "{\"id\":1,\"v\":\"x\"}").await["Status"], "Fail");
+    assert_eq!(
+        x.load_with("t", &strict, "{\"id\":1,\"v\":\"x\"}").await["Status"],
+        "Fail"
+    );
     assert_eq!(x.state_of("l").await, "ABORTED");
-    assert_eq!(x.load_with("t", &strict, "{\"id\":1,\"v\":1}").await["Status"], "Success");
+    assert_eq!(
+        x.load_with("t", &strict, "{\"id\":1,\"v\":1}").await["Status"],
+        "Success"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,17 +49,42 @@ async fn a_held_load_is_running_until_cancelled_and_its_label_reusable() {
         let running = x.load_with("t", &[("label", "held")], "{\"id\":1}").await;
         assert_eq!(running["Status"], "Label Already Exists");
         assert_eq!(running["ExistingJobStatus"], "RUNNING");
-        assert_eq!(x.select("SELECT count(*) FROM information_schema.loads WHERE STATE = 'LOADING'").await, "1");
+        assert_eq!(
+            x.select("SELECT count(*) FROM information_schema.loads WHERE STATE = 'LOADING'")
+                .await,
+            "1"
+        );
         let url = format!("{}/api/d/t/_cancel?label=held", x.standin.addresses.fe_http);
-        let reply = x.http.post(url).header("authorization", ROOT).send().await.unwrap().text().await.unwrap();
-        assert_eq!(reply, r#"{"status":"OK","code":"0","msg":"Success","message":"OK"}"#);
+        let reply = x
+            .http
+            .post(url)
+            .header("authorization", ROOT)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        assert_eq!(
+            reply,
+            r#"{"status":"OK","code":"0","msg":"Success","message":"OK"}"#
+        );
     };
     let (reply, ()) = tokio::join!(held, cancel);
     assert_eq!(reply["Status"], "Fail", "{reply}");
-    assert!(reply["Message"].as_str().unwrap().contains("already aborted, abort reason: user cancel"), "{reply}");
+    assert!(
+        reply["Message"]
+            .as_str()
+            .unwrap()
+            .contains("already aborted, abort reason: user cancel"),
+        "{reply}"
+    );
     assert_eq!(x.state_of("held").await, "ABORTED");
     assert!(x.standin.cluster.faults.remove(fault));
-    assert_eq!(x.load_with("t", &[("label", "held")], "{\"id\":2}").await["Status"], "Success");
+    assert_eq!(
+        x.load_with("t", &[("label", "held")], "{\"id\":2}").await["Status"],
+        "Success"
+    );
     assert_eq!(x.select("SELECT id FROM t").await, "2");
 }
 
@@ -59,7 +93,16 @@ async fn a_finished_load_cannot_be_cancelled() {
     let x = Exhibit::with_table().await;
     x.load_with("t", &[("label", "done")], "{\"id\":1}").await;
     let url = format!("{}/api/d/t/_cancel?label=done", x.standin.addresses.fe_http);
-    let reply: serde_json::Value = x.http.post(url).header("authorization", ROOT).send().await.unwrap().json().await.unwrap();
+    let reply: serde_json::Value = x
+        .http
+        .post(url)
+        .header("authorization", ROOT)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(reply["status"], "FAILED", "{reply}");
     assert_eq!(x.state_of("done").await, "VISIBLE");
 }
@@ -87,16 +130,32 @@ async fn a_load_outlives_its_client() {
 async fn the_timeout_header_ends_a_load_that_hangs() {
     let x = Exhibit::with_table().await;
     x.fault(json!({"kind": "hold_prepare", "count": 1})).await;
-    let reply = x.load_with("t", &[("label", "slow"), ("timeout", "1")], "{\"id\":1}").await;
+    let reply = x
+        .load_with("t", &[("label", "slow"), ("timeout", "1")], "{\"id\":1}")
+        .await;
     assert_eq!(reply["Status"], "Fail");
-    assert!(reply["Message"].as_str().unwrap().contains("timeout by txn manager"), "{reply}");
+    assert!(
+        reply["Message"]
+            .as_str()
+            .unwrap()
+            .contains("timeout by txn manager"),
+        "{reply}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_is_answered_by_both() {
     let x = Exhibit::new().await;
     for url in [&x.standin.addresses.fe_http, &x.standin.addresses.be_http] {
-        let body = x.http.get(format!("{url}/api/health")).send().await.unwrap().text().await.unwrap();
+        let body = x
+            .http
+            .get(format!("{url}/api/health"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         assert!(body.contains("OK"), "{body}");
     }
 }
@@ -106,10 +165,25 @@ async fn a_transaction_gathers_loads_under_one_label() {
     let x = Exhibit::with_table().await;
     let be = format!("{}/api/transaction", x.standin.addresses.be_http);
     let post = |operation: &str, body: &str| {
-        let request = x.http.post(format!("{be}/{operation}")).header("authorization", ROOT);
-        let request = request.header("db", "d").header("table", "t").header("label", "txn").header("format", "json");
+        let request = x
+            .http
+            .post(format!("{be}/{operation}"))
+            .header("authorization", ROOT);
+        let request = request
+            .header("db", "d")
+            .header("table", "t")
+            .header("label", "txn")
+            .header("format", "json");
         let request = request.body(body.to_owned());
-        async move { request.send().await.unwrap().json::<serde_json::Value>().await.unwrap() }
+        async move {
+            request
+                .send()
+                .await
+                .unwrap()
+                .json::<serde_json::Value>()
+                .await
+                .unwrap()
+        }
     };
     assert_eq!(post("load", "{\"id\":1}").await["Status"], "TXN_NOT_EXISTS");
     assert_eq!(post("begin", "").await["Status"], "OK");
@@ -118,13 +192,36 @@ async fn a_transaction_gathers_loads_under_one_label() {
     assert_eq!(post("load", "{\"id\":2}").await["LoadBytes"], 8);
     assert_eq!(x.select("SELECT count(*) FROM t").await, "0");
     let prepared = post("prepare", "").await;
-    assert_eq!((&prepared["Status"], &prepared["NumberLoadedRows"]), (&json!("OK"), &json!(2)));
+    assert_eq!(
+        (&prepared["Status"], &prepared["NumberLoadedRows"]),
+        (&json!("OK"), &json!(2))
+    );
     assert_eq!(x.state_of("txn").await, "PREPARED");
     let fe = format!("{}/api/transaction/commit", x.standin.addresses.fe_http);
-    let commit = x.http.post(&fe).header("authorization", ROOT).header("db", "d").header("table", "t").header("label", "txn");
-    let done: serde_json::Value = commit.try_clone().unwrap().send().await.unwrap().json().await.unwrap();
+    let commit = x
+        .http
+        .post(&fe)
+        .header("authorization", ROOT)
+        .header("db", "d")
+        .header("table", "t")
+        .header("label", "txn");
+    let done: serde_json::Value = commit
+        .try_clone()
+        .unwrap()
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(done["Status"], "OK", "{done}");
     let again: serde_json::Value = commit.send().await.unwrap().json().await.unwrap();
-    assert!(again["Message"].as_str().unwrap().contains("has already committed, label is txn"), "{again}");
+    assert!(
+        again["Message"]
+            .as_str()
+            .unwrap()
+            .contains("has already committed, label is txn"),
+        "{again}"
+    );
     assert_eq!(x.select("SELECT count(*) FROM t").await, "2");
 }

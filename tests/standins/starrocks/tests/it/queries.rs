@@ -13,22 +13,53 @@ async fn joins_groups_and_views() {
         "CREATE VIEW named (who, place) AS SELECT o.customer, c.city FROM totals o LEFT JOIN customers c ON o.customer = c.name",
     ])
     .await;
-    assert_eq!(x.select("SELECT * FROM totals ORDER BY customer").await, "a|3.75|2;b|4.00|1");
-    assert_eq!(x.select("SELECT who, place FROM d.named ORDER BY WHO").await, "a|Bern;b|NULL");
-    assert_eq!(x.select("SELECT max(AMOUNT), date(at) FROM orders WHERE at >= '2024-01-02' GROUP BY 2 ORDER BY 2").await, "2.25|2024-01-02;4.00|2024-01-03");
-    assert_eq!(x.select("SELECT if(amount > 2, 'big', 'small'), ifnull(NULL, 'x') FROM orders ORDER BY id LIMIT 1").await, "small|x");
-    assert_eq!(x.select("WITH big AS (SELECT id FROM orders WHERE Amount > 2) SELECT count(*) FROM big").await, "2");
+    assert_eq!(
+        x.select("SELECT * FROM totals ORDER BY customer").await,
+        "a|3.75|2;b|4.00|1"
+    );
+    assert_eq!(
+        x.select("SELECT who, place FROM d.named ORDER BY WHO").await,
+        "a|Bern;b|NULL"
+    );
+    assert_eq!(
+        x.select("SELECT max(AMOUNT), date(at) FROM orders WHERE at >= '2024-01-02' GROUP BY 2 ORDER BY 2")
+            .await,
+        "2.25|2024-01-02;4.00|2024-01-03"
+    );
+    assert_eq!(
+        x.select("SELECT if(amount > 2, 'big', 'small'), ifnull(NULL, 'x') FROM orders ORDER BY id LIMIT 1")
+            .await,
+        "small|x"
+    );
+    assert_eq!(
+        x.select("WITH big AS (SELECT id FROM orders WHERE Amount > 2) SELECT count(*) FROM big")
+            .await,
+        "2"
+    );
     let mut session = x.session();
-    let outcome = session.execute("SELECT ID, COUNT(*), customer AS who, id FROM orders GROUP BY id, customer").await.unwrap();
-    let standin_starrocks::sql::session::Outcome::Rows(answer) = outcome else { panic!("rows") };
-    assert_eq!(answer.headers, ["ID", "count(*)", "who", "id"], "headers as written");
+    let outcome = session
+        .execute("SELECT ID, COUNT(*), customer AS who, id FROM orders GROUP BY id, customer")
+        .await
+        .unwrap();
+    let standin_starrocks::sql::session::Outcome::Rows(answer) = outcome else {
+        panic!("rows")
+    };
+    assert_eq!(
+        answer.headers,
+        ["ID", "count(*)", "who", "id"],
+        "headers as written"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn information_schema_answers_real_clients() {
     let x = Exhibit::with_table().await;
     // dbt
-    assert_eq!(x.select("select distinct schema_name from information_schema.schemata where schema_name = 'd'").await, "d");
+    assert_eq!(
+        x.select("select distinct schema_name from information_schema.schemata where schema_name = 'd'")
+            .await,
+        "d"
+    );
     assert_eq!(
         x.select(
             "select tbl.table_name, case when tbl.table_type = 'BASE TABLE' then 'table' else 'view' end as table_type \
@@ -39,7 +70,7 @@ async fn information_schema_answers_real_clients() {
         "t|table"
     );
     assert_eq!(
-        x.select("select column_name, data_type, character_maximum_length from INFORMATION_SCHEMA.columns where table_name = 't' order by ordinal_position").await,
+        x.select("select column_name, data_type, character_maximum_length from INFORMATION_SCHEMA.columns where table_schema = 'd' and table_name = 't' order by ordinal_position").await,
         "id|bigint|NULL;name|varchar|20;v|bigint|NULL"
     );
     // Flink connector
@@ -57,18 +88,35 @@ async fn information_schema_answers_real_clients() {
         "PRIMARY_KEYS|`id`|`id`"
     );
     assert_eq!(x.select("select current_version() as ver").await, "3.5.0-5be9c5e");
-    assert_eq!(x.select("SELECT @@tx_isolation, DATABASE()").await, "REPEATABLE-READ|d");
-    assert_eq!(x.sql("ADMIN SHOW FRONTEND CONFIG LIKE 'run_mode'").await[0][2], "shared_nothing");
-    assert_eq!(x.select("SHOW VARIABLES LIKE 'lower_case_table_names'").await, "lower_case_table_names|0");
+    assert_eq!(
+        x.select("SELECT @@tx_isolation, DATABASE()").await,
+        "REPEATABLE-READ|d"
+    );
+    assert_eq!(
+        x.sql("ADMIN SHOW FRONTEND CONFIG LIKE 'run_mode'").await[0][2],
+        "shared_nothing"
+    );
+    assert_eq!(
+        x.select("SHOW VARIABLES LIKE 'lower_case_table_names'").await,
+        "lower_case_table_names|0"
+    );
     assert_eq!(x.select("SHOW FULL TABLES FROM d").await, "t|BASE TABLE");
-    assert_eq!(x.select("DESC t").await, "id|bigint(20)|NO|true|NULL|;name|varchar(20)|YES|false|NULL|;v|bigint(20)|YES|false|NULL|");
+    assert_eq!(
+        x.select("DESC t").await,
+        "id|bigint(20)|NO|true|NULL|;name|varchar(20)|YES|false|NULL|;v|bigint(20)|YES|false|NULL|"
+    );
     x.load_with("t", &[("label", "shown")], "{\"id\":1}").await;
     assert_eq!(
-        x.select("SELECT LABEL, STATE, SINK_ROWS, TYPE FROM information_schema.loads WHERE DB_NAME='d'").await,
+        x.select("SELECT LABEL, STATE, SINK_ROWS, TYPE FROM information_schema.loads WHERE DB_NAME='d'")
+            .await,
         "shown|FINISHED|1|STREAM_LOAD"
     );
     x.sql("CREATE OR REPLACE VIEW v AS SELECT id FROM t").await;
-    assert_eq!(x.select("SELECT view_definition, SECURITY_TYPE FROM information_schema.views WHERE table_name='v'").await, "SELECT id FROM t|");
+    assert_eq!(
+        x.select("SELECT view_definition, SECURITY_TYPE FROM information_schema.views WHERE table_name='v'")
+            .await,
+        "SELECT id FROM t|"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,29 +20,78 @@ async fn show_create_repeats_the_table_with_its_defaults() {
     );
     x.sql("DROP TABLE t").await;
     x.sql(shown[0][1].trim_end_matches(';')).await;
-    assert_eq!(x.sql("SHOW CREATE TABLE t").await, shown, "what is shown creates the same table");
+    assert_eq!(
+        x.sql("SHOW CREATE TABLE t").await,
+        shown,
+        "what is shown creates the same table"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_speak_the_servers_words() {
     let x = Exhibit::prepared(&[]).await;
     for (columns_and_rest, text) in [
-        ("(v INT, id INT) PRIMARY KEY(id)", "Key columns must be the first few columns of the schema and the order"),
-        ("(id DOUBLE) PRIMARY KEY(id)", "primary key column[id] type not supported: double"),
-        ("(id INT NULL) PRIMARY KEY(id)", "primary key column[id] cannot be nullable"),
-        ("(id INT, v INT) PRIMARY KEY(id) DISTRIBUTED BY HASH(v)", "Distribution column[v] is not key column"),
-        ("(id INT) PRIMARY KEY(id) DISTRIBUTED BY RANDOM", "PRIMARY KEY must use hash distribution"),
-        ("(id INT, dt DATE) PRIMARY KEY(id) PARTITION BY date_trunc('day', dt)", "partition column[dt] must be key column"),
-        ("(id INT, Foo INT, foo INT) PRIMARY KEY(id)", "Duplicate column name 'foo'"),
-        ("(id INT, __op INT) PRIMARY KEY(id)", "Incorrect column name '__op'"),
-        ("(id INT, j JSON DEFAULT \"{}\") PRIMARY KEY(id)", "Type 'json' does not support default value"),
-        ("(id INT) PRIMARY KEY(id) PROPERTIES(\"enable_persistent_index\"=\"false\")", "In-Memory index is not supported"),
-        ("(id INT) PRIMARY KEY(id) PROPERTIES(\"colour\"=\"red\")", "Unknown properties: {colour=red}"),
-        ("(id INT, s VARCHAR(1048577)) PRIMARY KEY(id)", "Varchar size must be <= 1048576: 1048577"),
-        ("(id INT, d DECIMAL(39,1)) PRIMARY KEY(id)", "DECIMAL's precision should range from 1 to 38"),
-        ("(id INT) PRIMARY KEY(id) BUCKETS 3", "Getting syntax error at line 1, column"),
+        (
+            "(v INT, id INT) PRIMARY KEY(id)",
+            "Key columns must be the first few columns of the schema and the order",
+        ),
+        (
+            "(id DOUBLE) PRIMARY KEY(id)",
+            "primary key column[id] type not supported: double",
+        ),
+        (
+            "(id INT NULL) PRIMARY KEY(id)",
+            "primary key column[id] cannot be nullable",
+        ),
+        (
+            "(id INT, v INT) PRIMARY KEY(id) DISTRIBUTED BY HASH(v)",
+            "Distribution column[v] is not key column",
+        ),
+        (
+            "(id INT) PRIMARY KEY(id) DISTRIBUTED BY RANDOM",
+            "PRIMARY KEY must use hash distribution",
+        ),
+        (
+            "(id INT, dt DATE) PRIMARY KEY(id) PARTITION BY date_trunc('day', dt)",
+            "partition column[dt] must be key column",
+        ),
+        (
+            "(id INT, Foo INT, foo INT) PRIMARY KEY(id)",
+            "Duplicate column name 'foo'",
+        ),
+        (
+            "(id INT, __op INT) PRIMARY KEY(id)",
+            "Incorrect column name '__op'",
+        ),
+        (
+            "(id INT, j JSON DEFAULT \"{}\") PRIMARY KEY(id)",
+            "Type 'json' does not support default value",
+        ),
+        (
+            "(id INT) PRIMARY KEY(id) PROPERTIES(\"enable_persistent_index\"=\"false\")",
+            "In-Memory index is not supported",
+        ),
+        (
+            "(id INT) PRIMARY KEY(id) PROPERTIES(\"colour\"=\"red\")",
+            "Unknown properties: {colour=red}",
+        ),
+        (
+            "(id INT, s VARCHAR(1048577)) PRIMARY KEY(id)",
+            "Varchar size must be <= 1048576: 1048577",
+        ),
+        (
+            "(id INT, d DECIMAL(39,1)) PRIMARY KEY(id)",
+            "DECIMAL's precision should range from 1 to 38",
+        ),
+        (
+            "(id INT) PRIMARY KEY(id) BUCKETS 3",
+            "Getting syntax error at line 1, column",
+        ),
     ] {
-        let error = x.try_sql(&format!("CREATE TABLE bad {columns_and_rest}")).await.unwrap_err();
+        let error = x
+            .try_sql(&format!("CREATE TABLE bad {columns_and_rest}"))
+            .await
+            .unwrap_err();
         assert!(error.contains(text), "{columns_and_rest}: {error}");
     }
     assert_eq!(x.select("SHOW TABLES FROM d").await, "");
@@ -52,13 +101,19 @@ async fn rules_speak_the_servers_words() {
 async fn columns_evolve_at_once() {
     let x = Exhibit::with_table().await;
     x.load("{\"id\":1,\"name\":\"a\",\"v\":1}").await;
-    x.sql("ALTER TABLE d.t ADD COLUMN w INT DEFAULT \"3\" AFTER name, DROP COLUMN v").await;
+    x.sql("ALTER TABLE d.t ADD COLUMN w INT DEFAULT \"3\" AFTER name, DROP COLUMN v")
+        .await;
     assert_eq!(x.select("SELECT * FROM t").await, "1|a|3");
     x.load("{\"id\":2,\"name\":\"b\",\"v\":5,\"w\":6}").await;
     x.sql("ALTER TABLE t ADD COLUMN (v BIGINT NULL, z STRING)").await;
-    assert_eq!(x.select("SELECT * FROM t ORDER BY id").await, "1|a|3|NULL|NULL;2|b|6|NULL|NULL", "the old v does not come back");
+    assert_eq!(
+        x.select("SELECT * FROM t ORDER BY id").await,
+        "1|a|3|NULL|NULL;2|b|6|NULL|NULL",
+        "the old v does not come back"
+    );
     x.sql("ALTER TABLE t RENAME COLUMN w TO width").await;
-    x.sql("ALTER TABLE t MODIFY COLUMN width VARCHAR(10) NULL DEFAULT \"3\" COMMENT \"wider\"").await;
+    x.sql("ALTER TABLE t MODIFY COLUMN width VARCHAR(10) NULL DEFAULT \"3\" COMMENT \"wider\"")
+        .await;
     assert_eq!(x.select("SELECT width FROM t ORDER BY id").await, "3;6");
     assert_eq!(
         x.select("SELECT column_name, COLUMN_TYPE, column_comment FROM information_schema.columns WHERE TABLE_NAME='t' ORDER BY ordinal_position")
@@ -75,9 +130,15 @@ async fn columns_evolve_at_once() {
         ("DROP COLUMN nope", "Column does not exists: nope"),
         ("MODIFY COLUMN v INT", "Can not change BIGINT to INT"),
         ("MODIFY COLUMN name VARCHAR(5)", "Cannot shorten string length"),
-        ("MODIFY COLUMN v BIGINT NULL DEFAULT \"1\"", "Can not change default value"),
+        (
+            "MODIFY COLUMN v BIGINT NULL DEFAULT \"1\"",
+            "Can not change default value",
+        ),
         ("SET (\"fast_schema_evolution\"=\"false\")", "cannot be altered"),
-        ("DISTRIBUTED BY HASH(id) BUCKETS 3", "the stand-in does not implement"),
+        (
+            "DISTRIBUTED BY HASH(id) BUCKETS 3",
+            "the stand-in does not implement",
+        ),
     ] {
         let error = x.try_sql(&format!("ALTER TABLE t {clause}")).await.unwrap_err();
         assert!(error.contains(text), "{clause}: {error}");
@@ -97,13 +158,22 @@ async fn names_change_and_ids_stay() {
     assert_eq!(x.select("SELECT count(*) FROM u").await, "1");
     x.sql("ALTER TABLE u RENAME kept").await;
     x.sql("DROP TABLE kept").await;
-    assert!(x.try_sql("SELECT 1 FROM kept").await.unwrap_err().contains("Unknown table 'd.kept'"));
+    assert!(
+        x.try_sql("SELECT 1 FROM kept")
+            .await
+            .unwrap_err()
+            .contains("Unknown table 'd.kept'")
+    );
     x.sql("RECOVER TABLE kept").await;
     assert_eq!(x.select("SELECT count(*) FROM kept").await, "1");
     x.sql("TRUNCATE TABLE kept").await;
     assert_eq!(x.select("SELECT count(*) FROM kept").await, "0");
     x.sql("ALTER TABLE kept COMMENT = \"note\"").await;
-    assert_eq!(x.select("SELECT TABLE_COMMENT FROM information_schema.tables WHERE table_name='kept'").await, "note");
+    assert_eq!(
+        x.select("SELECT TABLE_COMMENT FROM information_schema.tables WHERE table_name='kept'")
+            .await,
+        "note"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,6 +182,14 @@ async fn insert_and_delete_are_loads_of_their_own() {
     x.sql("INSERT INTO t VALUES (1, 'a', 10), (2, 'b', NULL)").await;
     x.sql("INSERT INTO t (id, v) SELECT id + 10, v FROM t").await;
     x.sql("DELETE FROM t WHERE id IN (1, 12)").await;
-    assert_eq!(x.select("SELECT * FROM t ORDER BY id").await, "2|b|NULL;11|NULL|10");
-    assert!(x.try_sql("INSERT INTO t VALUES (1, 'far too long for the column', 1)").await.unwrap_err().contains("too long"));
+    assert_eq!(
+        x.select("SELECT * FROM t ORDER BY id").await,
+        "2|b|NULL;11|NULL|10"
+    );
+    assert!(
+        x.try_sql("INSERT INTO t VALUES (1, 'far too long for the column', 1)")
+            .await
+            .unwrap_err()
+            .contains("too long")
+    );
 }

@@ -15,6 +15,9 @@ public class LoadRows {
                 .database(db)
                 .table(table)
                 .streamLoadDataFormat(StreamLoadDataFormat.JSON)
+                // Without a limit every row is a chunk, and every chunk a load.
+                .chunkLimit(1 << 20)
+                .maxBufferRows(500_000)
                 .addProperty("format", "json")
                 .addProperty("strip_outer_array", "true")
                 .build();
