@@ -22,11 +22,14 @@ use crate::kubernetes::Kubernetes;
 const KEPT: usize = 64;
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Endpoints, user and password.
+type StarRocksKey = (Vec<String>, String, String);
+
 #[derive(Default)]
 pub struct BackendPool {
     kafka: Mutex<HashMap<Vec<String>, KafkaAdmin>>,
     connect: Mutex<HashMap<String, ConnectClient>>,
-    starrocks: Mutex<HashMap<(Vec<String>, String, String), StarRocksClient>>,
+    starrocks: Mutex<HashMap<StarRocksKey, StarRocksClient>>,
     http: Mutex<Option<reqwest::Client>>,
 }
 

@@ -94,10 +94,6 @@ pub fn deleting(pipeline: &TenantPipeline, message: &str, now: Timestamp) -> Ten
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one status speaks of everything that was looked at"
-)]
 pub fn status(
     pipeline: &TenantPipeline,
     accepted: &Accepted,
