@@ -314,11 +314,9 @@ impl ClientContext for Context {
                         .store(partition.ls_offset.max(position), Ordering::Release);
                 }
                 // Nothing was queued when this was written and everything handed out has been dealt with since, for both
-                // happen in this thread: all offsets below eof are past.
-                if partition.fetchq_cnt == 0
-                    && partition.eof_offset > position
-                    && partition.app_offset <= position
-                {
+                // happen in this thread: all offsets below eof are past. (`app_offset` says nothing more: librdkafka moves
+                // it to eof together with the event.)
+                if partition.fetchq_cnt == 0 && partition.eof_offset > position {
                     state.position.store(partition.eof_offset, Ordering::Release);
                     for route in &dataset.routes {
                         self.board.lanes[route.lane].advance(slot, partition.eof_offset);
