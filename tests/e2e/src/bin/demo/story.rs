@@ -132,7 +132,7 @@ impl Story {
         for tenant in TENANTS {
             self.scenario.await_flowing(tenant)?;
             self.scenario
-                .await_pipeline(tenant, "SnapshotComplete", "True", &["Complete"], 3 * MINUTE)?;
+                .await_pipeline(tenant, "SnapshotComplete", "True", &["Complete"], 10 * MINUTE)?;
             self.scenario
                 .await_pipeline(tenant, "Fresh", "True", &[], 2 * MINUTE)?;
         }
