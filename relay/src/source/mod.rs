@@ -60,7 +60,10 @@ pub fn client_config(kafka: &KafkaConfig) -> ClientConfig {
         .set("max.poll.interval.ms", "300000")
         // Fetched ahead: the bound on memory below the lanes.
         .set("queued.max.messages.kbytes", "32768")
-        .set("queued.min.messages", "20000")
+        // The byte bound above is the one that counts; and when it is reached, fetching goes on as soon as there is room,
+        // not after the default second, which alone would cap a topic at one queue per second.
+        .set("queued.min.messages", "100000")
+        .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "200")
         .set("statistics.interval.ms", "500")
         .set("allow.auto.create.topics", "false")
