@@ -21,6 +21,8 @@ pub mod telemetry;
 
 /// Hands off: the annotation people set while they work on something themselves.
 pub(crate) fn is_disabled<K: kube::ResourceExt>(object: &K) -> bool {
-    let annotation = object.annotations().get(tributary_crds::names::ANNOTATION_RECONCILE);
+    let annotation = object
+        .annotations()
+        .get(tributary_crds::names::ANNOTATION_RECONCILE);
     annotation.is_some_and(|value| value == "disabled")
 }

@@ -36,7 +36,14 @@ pub async fn reconcile(platform: Arc<DataPlatform>, context: Arc<Context>) -> Re
     let plan = plan::plan(&platform, valid.as_ref().err().map(String::as_str), &seen);
     let answers = apply::apply(&plan, &platform, &context).await;
     let next = status::status(&platform, &plan, &answers, &seen, Timestamp::now());
-    publish(&context, Kind::DataPlatform, platform.as_ref(), platform.status.as_ref(), &next).await?;
+    publish(
+        &context,
+        Kind::DataPlatform,
+        platform.as_ref(),
+        platform.status.as_ref(),
+        &next,
+    )
+    .await?;
     let ready = status::is_ready(&next);
     Ok(error::requeue(if ready { READY } else { NOT_READY }))
 }
@@ -48,8 +55,19 @@ async fn delete(platform: &DataPlatform, context: &Context) -> Result<Action, Er
         context.kubernetes.remove_finalizer(platform).await?;
         return Ok(Action::await_change());
     }
-    tracing::info!(platform = platform.name_any(), users = users.len(), "deletion waits");
+    tracing::info!(
+        platform = platform.name_any(),
+        users = users.len(),
+        "deletion waits"
+    );
     let next = status::in_use(platform, &users, Timestamp::now());
-    publish(context, Kind::DataPlatform, platform, platform.status.as_ref(), &next).await?;
+    publish(
+        context,
+        Kind::DataPlatform,
+        platform,
+        platform.status.as_ref(),
+        &next,
+    )
+    .await?;
     Ok(error::requeue(NOT_READY))
 }

@@ -39,8 +39,19 @@ pub async fn reconcile(table: Arc<StarRocksTable>, context: Arc<Context>) -> Res
             status::status(&table, &refs, &valid, &outcome, Timestamp::now())
         }
     };
-    publish(&context, Kind::StarRocksTable, table.as_ref(), table.status.as_ref(), &next).await?;
-    let wait = if status::is_ready(&next) { context.resync } else { NOT_READY };
+    publish(
+        &context,
+        Kind::StarRocksTable,
+        table.as_ref(),
+        table.status.as_ref(),
+        &next,
+    )
+    .await?;
+    let wait = if status::is_ready(&next) {
+        context.resync
+    } else {
+        NOT_READY
+    };
     Ok(error::requeue(wait))
 }
 

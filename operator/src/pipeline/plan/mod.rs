@@ -51,7 +51,9 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RecordLedger(_) => f.write_str("record generations and claims"),
-            Self::CreateTopic(topic) => write!(f, "create topic {} ({} partitions)", topic.name, topic.partitions),
+            Self::CreateTopic(topic) => {
+                write!(f, "create topic {} ({} partitions)", topic.name, topic.partitions)
+            }
             Self::ApplyTable(table) => write!(f, "apply StarRocksTable {}", table.name_any()),
             Self::DeleteTable(name) => write!(f, "delete StarRocksTable {name}"),
             Self::MirrorCredential => f.write_str("mirror the source's connection string for Kafka Connect"),
@@ -107,5 +109,12 @@ pub fn plan(accepted: &Accepted, observed: &Observed, memory: &mut PipelineMemor
     if observed.ledger.as_ref().is_ok_and(|recorded| *recorded != ledger) {
         actions.insert(0, Action::RecordLedger(ledger));
     }
-    Plan { actions, topics, tables, relay, connector, assessment }
+    Plan {
+        actions,
+        topics,
+        tables,
+        relay,
+        connector,
+        assessment,
+    }
 }
