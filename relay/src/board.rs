@@ -53,6 +53,8 @@ pub struct SlotState {
     pub committed: AtomicI64,
     /// Last stable offset as last heard of; -1: not yet.
     pub end: AtomicI64,
+    /// One past the newest record ever read here; never goes back.
+    pub newest_record: AtomicI64,
     /// Milliseconds of the newest event read: how far behind a reader is that has not reached the end.
     pub newest_source_ms: AtomicI64,
 }
@@ -65,6 +67,7 @@ impl SlotState {
             position: AtomicI64::new(UNASSIGNED),
             committed: AtomicI64::new(UNASSIGNED),
             end: AtomicI64::new(UNASSIGNED),
+            newest_record: AtomicI64::new(UNASSIGNED),
             newest_source_ms: AtomicI64::new(0),
         }
     }

@@ -2,6 +2,10 @@
 
 mod support;
 
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::json;
 use support::endpoint::{Act, Endpoint};
 use support::{Kafka, Relay, column, dataset, event, eventually, key, table};
@@ -466,4 +470,54 @@ fn a_backlog_is_held_back_not_held() {
     // One batch in flight and one filling, each up to 256 KiB and a row.
     assert!(most > 0 && most < 600 * 1024, "{most} bytes were buffered");
     assert_eq!(buffered(), 0, "nothing leaks from the count");
+}
+
+/// Rule 8: a transaction ends in a marker that is no record; the end of the partition lies behind it, and a lane that reads
+/// again after a seek must not be moved there by older statistics.
+#[test]
+fn transaction_markers_count_as_read_and_aborted_records_do_not_exist() {
+    let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &kafka.bootstrap)
+        .set("transactional.id", &kafka.run)
+        .create()
+        .unwrap();
+    let wait = Duration::from_secs(30);
+    producer.init_transactions(wait).unwrap();
+    for (id, keep) in [(1u64, true), (2, false), (3, true)] {
+        producer.begin_transaction().unwrap();
+        let (topic, key, value) = (
+            kafka.topic(TOPIC),
+            key(id),
+            event("c", Some(&format!(r#"{{"n": {id}}}"#))),
+        );
+        producer
+            .send(BaseRecord::to(&topic).key(&key).payload(&value))
+            .map_err(|(e, _)| e)
+            .unwrap();
+        producer.flush(wait).unwrap();
+        if keep {
+            producer.commit_transaction(wait).unwrap()
+        } else {
+            producer.abort_transaction(wait).unwrap()
+        }
+    }
+    let relay = start(&kafka, &endpoint, &[orders()]);
+    eventually("at the end, behind the last marker", || {
+        kafka.heartbeat();
+        let status = relay.status();
+        let partition = status.datasets[0].partitions.first();
+        let done = partition.is_some_and(|p| p.committed == Some(6) && p.end == Some(6) && p.position == 6);
+        if done && status.datasets[0].lag_ms == Some(0) {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    });
+    let rows: Vec<_> = endpoint
+        .rows("orders")
+        .iter()
+        .map(|row| row["n"].as_u64().unwrap())
+        .collect();
+    assert_eq!(rows, [1, 3]);
 }

@@ -13,7 +13,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tributary_crds::relay::{BlockedCause, RecordPosition, RelayPhase};
 
-use super::position::{Known, Start};
+use super::position::{Known, Start, past_markers};
 use crate::board::Board;
 use crate::lane::UNASSIGNED;
 use crate::lane::ranges::Slot;
@@ -292,7 +292,7 @@ impl ClientContext for Context {
         }
     }
 
-    /// Ends of partitions. `eof_offset` lies behind trailing transaction markers, which never arrive as records.
+    /// Ends of partitions, and positions behind transaction markers, which never arrive as records.
     fn stats(&self, statistics: Statistics) {
         for dataset in 0..self.board.datasets.len() {
             let dataset = &self.board.datasets[dataset];
@@ -313,13 +313,11 @@ impl ClientContext for Context {
                         .end
                         .store(partition.ls_offset.max(position), Ordering::Release);
                 }
-                // Nothing was queued when this was written and everything handed out has been dealt with since, for both
-                // happen in this thread: all offsets below eof are past. (`app_offset` says nothing more: librdkafka moves
-                // it to eof together with the event.)
-                if partition.fetchq_cnt == 0 && partition.eof_offset > position {
-                    state.position.store(partition.eof_offset, Ordering::Release);
+                let newest = state.newest_record.load(Ordering::Acquire);
+                if let Some(end) = past_markers(position, newest, partition.app_offset) {
+                    state.position.store(end, Ordering::Release);
                     for route in &dataset.routes {
-                        self.board.lanes[route.lane].advance(slot, partition.eof_offset);
+                        self.board.lanes[route.lane].advance(slot, end);
                     }
                 }
             }

@@ -370,7 +370,9 @@ impl Handler<'_> {
             }
             Some(value) => self.event(dataset, slot, message.key(), value, (offset, kafka_ms)),
         };
-        board.slots[slot.0].position.store(offset + 1, Ordering::Release);
+        let state = &board.slots[slot.0];
+        state.position.store(offset + 1, Ordering::Release);
+        state.newest_record.fetch_max(offset + 1, Ordering::AcqRel);
         full
     }
 

@@ -53,9 +53,36 @@ impl Known {
     }
 }
 
+/// The position behind transaction markers that follow the last record read, as the statistics tell it; `None`: no news.
+///
+/// `app_offset` moves when a record or a marker is handed out, and not for what a pause throws away, so everything below
+/// it has been dealt with (`eof_offset` is the fetcher's: it runs ahead of records still queued, or thrown away). But the
+/// statistics may be older than a step back (a seek, a new assignment), hence `newest_record`, the end of the newest
+/// record ever read: until the reader is there again, they say nothing.
+pub(super) fn past_markers(position: i64, newest_record: i64, app_offset: i64) -> Option<i64> {
+    (app_offset > position && position >= newest_record).then_some(app_offset)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statistics_older_than_a_step_back_move_nothing() {
+        assert_eq!(
+            past_markers(10, 10, 11),
+            Some(11),
+            "a marker behind the last record"
+        );
+        assert_eq!(past_markers(0, -1, 3), Some(3), "nothing but markers so far");
+        assert_eq!(past_markers(10, 10, 10), None);
+        assert_eq!(past_markers(10, 10, -1001), None, "not known");
+        assert_eq!(
+            past_markers(4, 10, 11),
+            None,
+            "the reader went back to 4 and has not read up to 10 again"
+        );
+    }
 
     #[test]
     fn decisions() {
