@@ -69,7 +69,7 @@ fn key(n: u64) -> String {
 
 fn value(n: u64) -> String {
     let ms = 1_795_362_420_598 + n;
-    let op = if n % 2 == 0 { "c" } else { "u" };
+    let op = if n.is_multiple_of(2) { "c" } else { "u" };
     format!(
         r#"{{"before":null,"after":"{{\"_id\": {{\"$oid\": \"{id}\"}},\"status\": \"{status}\",\"channel\": \"web\",\"qty\": {qty},\"total\": {{\"$numberDecimal\": \"{total}.90\"}},\"placedAt\": {{\"$date\": {ms}}},\"customer\": {{\"id\": {{\"$numberLong\": \"{customer}\"}},\"city\": \"Köln\",\"zip\": \"50667\"}},\"paid\": true,\"score\": 0.{qty}5,\"note\": \"order number {n}\"}}","updateDescription":null,"source":{{"version":"3.6.1.Final","connector":"mongodb","name":"acme","ts_ms":{ms},"snapshot":"false","db":"t_acme","sequence":null,"ts_us":{ms}000,"ts_ns":{ms}000000,"collection":"orders","ord":2,"lsid":null,"txnNumber":null,"wallTime":{ms}}},"op":"{op}","ts_ms":{ms},"transaction":null}}"#,
         id = id(n),
