@@ -331,7 +331,10 @@ impl Story {
             .as_ref()
             .context("this stage has no Kubernetes")?;
         let node = kubernetes.node.as_ref().context("this stage has no node")?;
-        let path = format!("/api/v1/nodes/{}/proxy/stats/summary", node.name);
+        let path = format!(
+            "/api/v1/nodes/{}/proxy/stats/summary?only_cpu_and_memory=true",
+            node.name
+        );
         let measured = until("memory of operator and relays", MINUTE, || {
             let summary: Value = serde_json::from_str(&self.scenario.kubectl.run(&["get", "--raw", &path])?)?;
             let pods = summary["pods"].as_array().cloned().unwrap_or_default();
@@ -406,7 +409,7 @@ impl Story {
     }
 
     fn sql(&self, console: &mut Console, statement: &str) -> Result<()> {
-        console.command(&format!("mysql> {statement}"));
+        console.say(format!("mysql> {statement}"));
         console.say(self.scenario.sql.show(statement)?.trim_end());
         Ok(())
     }
