@@ -17,8 +17,10 @@ impl Stages {
         let mut stages = Self::default();
         for line in page.lines().filter(|line| line.starts_with(HISTOGRAM)) {
             let (labels, value) = line.rsplit_once("} ").context("a sample without a value")?;
+            // With what stands before a name: `le="` is also the end of `table="`.
             let label = |name: &str| {
-                let rest = &labels[labels.find(&format!("{name}=\""))? + name.len() + 2..];
+                let [first, later] = ['{', ','].map(|before| format!("{before}{name}=\""));
+                let rest = labels.split_once(&first).or_else(|| labels.split_once(&later))?.1;
                 rest.split('"').next()
             };
             if label("database") != Some(database) || label("table") != Some(table) {
