@@ -242,7 +242,7 @@ static TRACE_RULES: LazyLock<Vec<TraceRule>> = LazyLock::new(|| {
     use ConnectorReason as R;
     [
         (r"no longer available on the server|ChangeStreamHistoryLost|error (?:286|260)\b", R::ResumeTokenLost, Remedy::Operator,
-         "The source no longer holds the change history from the stored position on: changes are lost. Decide with source.mongodb.onHistoryLost."),
+         "The source no longer holds the change history from the stored position on: changes are lost. A new snapshot needs a person: stop the connector, delete its offsets in Kafka Connect, resume it."),
         (r"previously stopped while taking a snapshot", R::ConfigInvalid, Remedy::Operator,
          "The snapshot was interrupted and the snapshot mode does not allow another: set snapshot.mode to Initial or delete the connector's offsets."),
         (r"BSONObjectTooLarge|\b10334\b", R::OversizeEvent, Remedy::Operator,

@@ -34,7 +34,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Remove what dead stages left behind, and everything in the cache.
+    /// Remove what dead stages left behind. The cache is removed by `cargo stage clean --cache`.
     Clean,
 }
 
