@@ -61,6 +61,9 @@ pub fn build(selection: Selection<'_>, programs: &[&str]) -> Result<Vec<PathBuf>
         .stdin(Stdio::null())
         .stdout(stdout.try_clone()?)
         .stderr(Stdio::inherit());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_one_package)) {
+        command.env_remove(name);
+    }
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot run cargo for {}", programs.join(", ")))?;
@@ -82,6 +85,14 @@ pub fn build(selection: Selection<'_>, programs: &[&str]) -> Result<Vec<PathBuf>
         .iter()
         .map(|program| find(&executables, program))
         .collect()
+}
+
+/// What cargo tells the program it runs about that program's package. Handed on, it would make every build script that
+/// watches `CARGO_MANIFEST_DIR` (ring's does) run again, and everything above it compile again, at each change of caller.
+fn of_one_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_MANIFEST_")
+        || variable.starts_with("CARGO_PKG_")
+        || variable.starts_with("CARGO_BIN_")
 }
 
 fn find(executables: &[PathBuf], program: &str) -> Result<PathBuf> {
@@ -134,6 +145,12 @@ mod tests {
             None
         );
         assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
+    }
+
+    #[test]
+    fn settings_reach_a_nested_cargo_and_the_caller_s_package_does_not() {
+        assert!(of_one_package("CARGO_MANIFEST_DIR") && of_one_package("CARGO_PKG_NAME"));
+        assert!(!of_one_package("CARGO_TARGET_DIR") && !of_one_package("CARGO_HOME"));
     }
 
     #[test]
