@@ -10,6 +10,7 @@ pub mod backends;
 pub mod context;
 pub mod controllers;
 pub mod error;
+pub mod guard;
 pub mod kubernetes;
 pub mod pipeline;
 pub mod platform;

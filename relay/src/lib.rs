@@ -9,6 +9,7 @@
 pub mod board;
 pub mod config;
 pub mod envelope;
+pub mod guard;
 pub mod json;
 pub mod lane;
 pub mod shape;
