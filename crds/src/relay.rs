@@ -30,6 +30,12 @@ pub const DEFAULT_LISTEN: &str = "0.0.0.0:8080";
 pub const VER_COLUMN: &str = "_ver";
 /// Column with unmapped and unconvertible paths, bounded by [`EXTRA_MAX_BYTES`].
 pub const EXTRA_COLUMN: &str = "_extra";
+/// Column of tables with `deletes: Soft`: `true` marks the row of a document that is gone.
+pub const DELETED_COLUMN: &str = "_deleted";
+/// Usual name of the column that holds a document's identity, where a table does not name one of its own.
+pub const DOC_COLUMN: &str = "_doc";
+/// StarRocks refuses primary keys whose encoded form is longer.
+pub const KEY_MAX_BYTES: usize = 128;
 /// Bound of one row's `_extra` text in bytes; beyond it the row keeps a marker and is counted as truncated.
 pub const EXTRA_MAX_BYTES: usize = 64 * 1024;
 
@@ -75,6 +81,9 @@ pub struct KafkaConfig {
     /// Debezium's heartbeat topic; its newest record proves that an idle source is caught up.
     pub heartbeat_topic: String,
     pub heartbeat_interval_ms: u64,
+    /// Where documents go that no table can take; made by the operator. Without one such a document stops its lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,8 +137,101 @@ pub struct TableConfig {
     pub table: String,
     /// Key columns, in the table's order; each is also in `columns`.
     pub primary_key: Vec<String>,
-    /// Every column but [`VER_COLUMN`] and [`EXTRA_COLUMN`], which every table has.
+    /// Every column but [`VER_COLUMN`] and [`EXTRA_COLUMN`], which every table has, and [`DELETED_COLUMN`], which
+    /// [`Deletes::Soft`] brings.
     pub columns: Vec<ColumnConfig>,
+    /// One row per element of an array instead of one per document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explode: Option<Explode>,
+    /// CEL over `doc`, `key`, `meta`: a document for which it is not `true` has no row here.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deletes: Deletes,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_reject: OnReject,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// `rows.explode` with `as: Rows`. (`as: View` is an array column and a view over it: nothing a relay knows of.)
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Explode {
+    /// Path of the array. Absent, null and empty mean no rows; any other value does not fit and parks the document.
+    pub path: String,
+}
+
+/// How a deleted document leaves a table; fixed at its creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kube", derive(schemars::JsonSchema))]
+pub enum Deletes {
+    /// The row goes (`__op`).
+    #[default]
+    Hard,
+    /// The row stays with [`DELETED_COLUMN`] true; every load carries `merge_condition: _ver`.
+    Soft,
+}
+
+/// What a parked document leaves visible in the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "kube", derive(schemars::JsonSchema))]
+pub enum OnReject {
+    /// Its last accepted state, which is counted as stale.
+    #[default]
+    KeepOld,
+    /// Nothing.
+    Remove,
+}
+
+impl TableConfig {
+    /// The key column that is the document's identity (`_doc` of the correctness rules): `$key`, or a typed `_id`.
+    /// Tables that are their own index are `DISTRIBUTED BY HASH` of it.
+    pub fn doc_column(&self) -> Option<&ColumnConfig> {
+        self.key_columns().find(|column| column.identifies_document())
+    }
+
+    /// Whether what an event must take away can only be found by reading the table (correctness rule 4): several rows per
+    /// document, or key columns that a delete does not carry.
+    pub fn is_own_index(&self) -> bool {
+        self.explode.is_some() || self.key_columns().any(|column| !column.known_from_key())
+    }
+
+    fn key_columns(&self) -> impl Iterator<Item = &ColumnConfig> {
+        self.primary_key
+            .iter()
+            .filter_map(|name| self.columns.iter().find(|column| column.name == *name))
+    }
+}
+
+impl ColumnConfig {
+    pub fn identifies_document(&self) -> bool {
+        match &self.source {
+            ColumnSource::Meta(MetaSource::Key) => true,
+            ColumnSource::Path(path) => path == "_id" && self.bson.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether the Kafka key and the record's place alone give the value, the same for every event of a document.
+    pub fn known_from_key(&self) -> bool {
+        match &self.source {
+            ColumnSource::Value(_) => true,
+            ColumnSource::Meta(meta) => matches!(
+                meta,
+                MetaSource::Tenant
+                    | MetaSource::Dataset
+                    | MetaSource::Key
+                    | MetaSource::KeyTime
+                    | MetaSource::Topic
+                    | MetaSource::Partition
+            ),
+            ColumnSource::Path(_) => self.identifies_document(),
+            ColumnSource::Element(_) | ColumnSource::Expr(_) => false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,6 +261,10 @@ pub enum ColumnSource {
     Meta(MetaSource),
     /// A constant, as text parsed by the column's type.
     Value(String),
+    /// Path inside the exploded element (`$element.sku` is `sku`); empty: the element itself. With `explode` only.
+    Element(String),
+    /// CEL over `doc`, `key`, `meta` and, with `explode`, `element`.
+    Expr(String),
 }
 
 /// The `$…` sources of a mapping.
@@ -185,6 +291,9 @@ pub enum MetaSource {
     Partition,
     #[serde(rename = "$offset")]
     Offset,
+    /// Place of the element in its array, from 0. With `explode` only.
+    #[serde(rename = "$ordinal")]
+    Ordinal,
 }
 
 /// BSON type a typed `_id` column declares. Documents whose `_id` has another type are not converted.
@@ -206,7 +315,7 @@ pub enum OnError {
     #[default]
     Overflow,
     SetNull,
-    /// Refuse the document. Until dead-letter topics exist this stops the lane, naming topic, partition and offset.
+    /// Park the document in [`KafkaConfig::dead_letter_topic`]; without one, stop the lane in front of it.
     Reject,
 }
 
@@ -361,6 +470,55 @@ pub enum BlockedCause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(name: &str, source: ColumnSource) -> ColumnConfig {
+        ColumnConfig {
+            name: name.into(),
+            column_type: ColumnType::Varchar(24),
+            source,
+            bson: None,
+            default: None,
+            on_error: OnError::Reject,
+            nullable: false,
+        }
+    }
+
+    #[test]
+    fn a_table_of_session_1_reads_as_before_and_keeps_its_digest() {
+        let text = r#"{"entry":"t","database":"d","table":"t","primaryKey":["k"],"columns":[{"name":"k","type":"VARCHAR(24)","source":{"meta":"$key"},"onError":"Reject","nullable":false}]}"#;
+        let table: TableConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (table.deletes, table.on_reject),
+            (Deletes::Hard, OnReject::KeepOld)
+        );
+        assert_eq!(serde_json::to_string(&table).unwrap(), text);
+        assert!(!table.is_own_index());
+        assert_eq!(table.doc_column().map(|c| c.name.as_str()), Some("k"));
+    }
+
+    #[test]
+    fn a_table_is_its_own_index_when_its_key_needs_the_document() {
+        let mut table = TableConfig {
+            entry: "t".into(),
+            database: "d".into(),
+            table: "t".into(),
+            primary_key: vec!["_doc".into(), "email".into()],
+            columns: vec![
+                key("email", ColumnSource::Path("email".into())),
+                key(DOC_COLUMN, ColumnSource::Meta(MetaSource::Key)),
+            ],
+            explode: None,
+            filter: None,
+            deletes: Deletes::Hard,
+            on_reject: OnReject::KeepOld,
+        };
+        assert!(table.is_own_index());
+        assert_eq!(table.doc_column().map(|c| c.name.as_str()), Some(DOC_COLUMN));
+        table.columns[0].source = ColumnSource::Value("x".into());
+        assert!(!table.is_own_index());
+        table.explode = Some(Explode { path: "items".into() });
+        assert!(table.is_own_index());
+    }
 
     #[test]
     fn ver_orders_by_generation_then_offset_then_mapping() {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::effective::{EffectiveDataset, EffectivePipeline, EffectiveTable};
 use crate::pipeline::ColumnOverride;
-use crate::relay::{ColumnSource, DatasetConfig, FORMAT_VERSION, MetaSource, TableConfig, TopicConfig};
+use crate::relay::{
+    ColumnSource, DatasetConfig, Deletes, FORMAT_VERSION, MetaSource, OnReject, TableConfig, TopicConfig,
+};
 use crate::table::StarRocksTableSpec;
 
 use super::FieldError;
@@ -115,6 +117,10 @@ fn compile_entry(
         table: compiled.table,
         primary_key: compiled.primary_key,
         columns: compiled.columns.into_iter().map(|c| c.config).collect(),
+        explode: None,
+        filter: None,
+        deletes: Deletes::Hard,
+        on_reject: OnReject::KeepOld,
     })
 }
 
@@ -192,7 +198,7 @@ fn is_identity(source: &ColumnSource) -> bool {
         ColumnSource::Meta(meta) => {
             matches!(meta, MetaSource::Tenant | MetaSource::Dataset | MetaSource::Key)
         }
-        ColumnSource::Value(_) => false,
+        ColumnSource::Value(_) | ColumnSource::Element(_) | ColumnSource::Expr(_) => false,
     }
 }
 

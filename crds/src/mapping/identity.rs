@@ -63,11 +63,17 @@ fn role(column: &KeyColumn<'_>) -> Result<Role, String> {
             "a key column must be known from the document's key, because a delete carries nothing else: use _id, $key, $key.time, $tenant or $dataset, not {path}"
         )),
         ColumnSource::Value(_) => Ok(Role::Free),
+        ColumnSource::Element(_) | ColumnSource::Expr(_) => Err(format!(
+            "{} is computed from the document, which a delete does not carry",
+            column.name
+        )),
         ColumnSource::Meta(meta) => match meta {
             MetaSource::Key => Ok(Role::Document),
             MetaSource::Tenant => Ok(Role::Tenant),
             MetaSource::Dataset => Ok(Role::Dataset),
-            MetaSource::KeyTime | MetaSource::Topic | MetaSource::Partition => Ok(Role::Free),
+            MetaSource::KeyTime | MetaSource::Topic | MetaSource::Partition | MetaSource::Ordinal => {
+                Ok(Role::Free)
+            }
             MetaSource::Op | MetaSource::SourceTs | MetaSource::Offset => Err(format!(
                 "{} changes with every event of a document: {} cannot be part of the key",
                 serde_json::to_value(meta)

@@ -59,6 +59,10 @@ pub fn fits(meta: MetaSource, column_type: &ColumnType) -> Result<(), &'static s
             "INT or BIGINT",
         ),
         MetaSource::Offset => (matches!(column_type, T::BigInt | T::LargeInt), "BIGINT"),
+        MetaSource::Ordinal => (
+            matches!(column_type, T::Int | T::BigInt | T::LargeInt),
+            "INT or BIGINT",
+        ),
     };
     if fits { Ok(()) } else { Err(wanted) }
 }

@@ -140,6 +140,10 @@ mod tests {
                 table: table.into(),
                 primary_key: vec![],
                 columns: vec![],
+                explode: None,
+                filter: None,
+                deletes: Default::default(),
+                on_reject: Default::default(),
             }],
         }
     }

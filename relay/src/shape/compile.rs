@@ -2,7 +2,8 @@
 
 use tributary_crds::column::ColumnType;
 use tributary_crds::relay::{
-    ColumnConfig, ColumnSource, DatasetConfig, EXTRA_COLUMN, MetaSource, OnError, TableConfig, VER_COLUMN,
+    ColumnConfig, ColumnSource, DatasetConfig, Deletes, EXTRA_COLUMN, MetaSource, OnError, TableConfig,
+    VER_COLUMN,
 };
 
 use super::Refused;
@@ -100,6 +101,8 @@ pub enum MappingError {
         column: String,
         why: String,
     },
+    #[error("table {table}: {what} is not known to this relay: upgrade its image")]
+    Unsupported { table: String, what: &'static str },
     #[error("table {table}: column {column}: {why}")]
     Column {
         table: String,
@@ -122,6 +125,7 @@ impl Mapping {
                 columns_header: columns_header(table),
             },
         };
+        compiler.supported(table)?;
         compiler.keys(table)?;
         for column in table
             .columns
@@ -161,6 +165,26 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
+    fn supported(&self, table: &TableConfig) -> Result<(), MappingError> {
+        let computed =
+            |c: &ColumnConfig| matches!(c.source, ColumnSource::Element(_) | ColumnSource::Expr(_));
+        let what = if table.explode.is_some() {
+            "explode"
+        } else if table.filter.is_some() {
+            "where"
+        } else if table.deletes == Deletes::Soft {
+            "deletes: Soft"
+        } else if table.columns.iter().any(computed) {
+            "a column from $element or expr"
+        } else {
+            return Ok(());
+        };
+        Err(MappingError::Unsupported {
+            table: self.table.to_owned(),
+            what,
+        })
+    }
+
     fn keys(&mut self, table: &TableConfig) -> Result<(), MappingError> {
         let table_name = || self.table.to_owned();
         if table.primary_key.is_empty() {
@@ -251,6 +275,7 @@ impl Compiler<'_> {
                 _ => None,
             },
             ColumnSource::Value(text) => Some(KeySource::Constant(self.literal(column, text)?)),
+            ColumnSource::Element(_) | ColumnSource::Expr(_) => None,
             ColumnSource::Meta(source) => {
                 if !key::meta_fits(*source, &column.column_type) {
                     let why = format!(
@@ -300,6 +325,9 @@ fn source_text(source: &ColumnSource) -> String {
     match source {
         ColumnSource::Path(path) => path.clone(),
         ColumnSource::Value(text) => format!("value {text:?}"),
+        ColumnSource::Element(path) if path.is_empty() => "$element".to_owned(),
+        ColumnSource::Element(path) => format!("$element.{path}"),
+        ColumnSource::Expr(text) => format!("expr {text:?}"),
         ColumnSource::Meta(meta) => match serde_json::to_value(meta) {
             Ok(serde_json::Value::String(name)) => name,
             _ => format!("{meta:?}"),

@@ -90,6 +90,8 @@ fn meta(source: MetaSource, event: &Event<'_>, ty: &ColumnType, out: &mut Vec<u8
     match source {
         // Bound at compile time.
         MetaSource::Tenant | MetaSource::Dataset => KeyValue::Null,
+        // Only an exploded row has one.
+        MetaSource::Ordinal => KeyValue::Null,
         MetaSource::Op => text(event.op.code(), ty, out),
         MetaSource::Topic => text(event.topic, ty, out),
         MetaSource::Key => match std::str::from_utf8(event.key) {
@@ -169,6 +171,7 @@ pub(super) fn meta_fits(source: MetaSource, ty: &ColumnType) -> bool {
         }
         MetaSource::KeyTime | MetaSource::SourceTs => matches!(ty, T::Date | T::DateTime | T::BigInt),
         MetaSource::Partition => matches!(ty, T::SmallInt | T::Int | T::BigInt | T::Varchar(_)),
+        MetaSource::Ordinal => matches!(ty, T::SmallInt | T::Int | T::BigInt | T::LargeInt),
         MetaSource::Offset => matches!(ty, T::BigInt | T::LargeInt | T::Varchar(_)),
     }
 }

@@ -44,6 +44,10 @@ fn compile_with(primary_key: Vec<String>, columns: Vec<ColumnConfig>) -> Result<
         table: "t".into(),
         primary_key,
         columns,
+        explode: None,
+        filter: None,
+        deletes: Default::default(),
+        on_reject: Default::default(),
     };
     let dataset = DatasetConfig {
         format_version: 1,

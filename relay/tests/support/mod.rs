@@ -145,6 +145,10 @@ pub fn table(name: &str, columns: Vec<ColumnConfig>) -> TableConfig {
         table: name.into(),
         primary_key: vec!["order_id".into()],
         columns: all,
+        explode: None,
+        filter: None,
+        deletes: Default::default(),
+        on_reject: Default::default(),
     }
 }
 
@@ -189,6 +193,7 @@ impl Relay {
                 group_instance_id: "relay-0".into(),
                 heartbeat_topic: kafka.topic(HEARTBEAT_TOPIC),
                 heartbeat_interval_ms: 5_000,
+                dead_letter_topic: None,
             },
             starrocks: StarRocksConfig {
                 http_endpoints: endpoints.to_vec(),

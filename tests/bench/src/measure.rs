@@ -63,6 +63,7 @@ fn kafka_config(kafka: &str, topic: &str) -> KafkaConfig {
         group_instance_id: "bench-0".into(),
         heartbeat_topic: "bench.heartbeat".into(),
         heartbeat_interval_ms: 5_000,
+        dead_letter_topic: None,
     }
 }
 
@@ -206,6 +207,10 @@ fn dataset(topic: &str) -> DatasetConfig {
             table: "orders".into(),
             primary_key: vec!["order_id".into()],
             columns,
+            explode: None,
+            filter: None,
+            deletes: Default::default(),
+            on_reject: Default::default(),
         }],
     }
     .sealed()

@@ -148,6 +148,7 @@ fn relay_file(accepted: &Accepted) -> RelayConfig {
             group_instance_id: owner.relay_deployment(RELAY_ORDINAL),
             heartbeat_topic: effective.heartbeat_topic(),
             heartbeat_interval_ms: millis(effective.source.heartbeat_interval),
+            dead_letter_topic: None,
         },
         starrocks: StarRocksConfig {
             http_endpoints: accepted.platform.spec.starrocks.hot.http_endpoints.clone(),
