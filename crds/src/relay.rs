@@ -91,6 +91,9 @@ pub struct KafkaConfig {
 pub struct StarRocksConfig {
     /// FE HTTP endpoints, `http://host:port`, tried in order.
     pub http_endpoints: Vec<String>,
+    /// FE SQL endpoints, `host:port`, tried in order. Empty: nothing that needs SQL is done, the schema is not compared.
+    #[serde(default)]
+    pub mysql_endpoints: Vec<String>,
 }
 
 /// When a batch closes: on whichever comes first.

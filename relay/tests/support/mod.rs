@@ -197,6 +197,7 @@ impl Relay {
             },
             starrocks: StarRocksConfig {
                 http_endpoints: endpoints.to_vec(),
+                mysql_endpoints: Vec::new(),
             },
             batch: BatchConfig {
                 linger_ms: 50,

@@ -152,6 +152,7 @@ fn relay_file(accepted: &Accepted) -> RelayConfig {
         },
         starrocks: StarRocksConfig {
             http_endpoints: accepted.platform.spec.starrocks.hot.http_endpoints.clone(),
+            mysql_endpoints: accepted.platform.spec.starrocks.hot.mysql_endpoints.clone(),
         },
         batch: BatchConfig {
             linger_ms: millis(effective.relay.linger),

@@ -2,6 +2,7 @@
 
 mod http;
 mod response;
+pub mod sql;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,14 +32,18 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    async fn header(&self) -> Result<String, String> {
-        let (username, password) = match self {
+    async fn read(&self) -> Result<(String, String), String> {
+        Ok(match self {
             Self::Fixed { username, password } => (username.clone(), password.clone()),
             Self::Files(dir) => (
                 read(dir.join("username")).await?,
                 read(dir.join("password")).await?,
             ),
-        };
+        })
+    }
+
+    async fn header(&self) -> Result<String, String> {
+        let (username, password) = self.read().await?;
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
         Ok(format!("Basic {pair}"))
     }
@@ -59,7 +64,7 @@ pub struct StarRocks {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("StarRocks endpoint {0:?}: expected http://host:port")]
+#[error("StarRocks endpoint {0:?}: expected http://host:port (Stream Load) or host:port (SQL)")]
 pub struct EndpointError(String);
 
 impl StarRocks {
