@@ -2,6 +2,7 @@
 //!
 //! * [`column`]: the column types of the hot store, one enum.
 //! * [`relay`]: what the operator writes for a relay to read, and what a relay answers at `/status`.
+//! * [`expr`]: CEL of mappings, compiled and evaluated.
 //! * [`mapping`]: path grammar, `$…` sources, and the compiler from a dataset's YAML to [`relay::DatasetConfig`].
 //! * [`platform`], [`pipeline`], [`table`]: the three kinds; [`template`] is what inline and standalone tables share.
 //! * [`effective()`](effective::effective): platform defaults merged under a pipeline, the one source of what is meant.
@@ -11,6 +12,8 @@
 //! * [`crd`]: the CustomResourceDefinitions as they are installed.
 
 pub mod column;
+#[cfg(feature = "expr")]
+pub mod expr;
 pub mod mapping;
 pub mod relay;
 
