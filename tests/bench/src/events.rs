@@ -63,11 +63,11 @@ fn id(n: u64) -> String {
     )
 }
 
-fn key(n: u64) -> String {
+pub(crate) fn key(n: u64) -> String {
     format!(r#"{{"id":"{{\"$oid\": \"{}\"}}"}}"#, id(n))
 }
 
-fn value(n: u64) -> String {
+pub(crate) fn value(n: u64) -> String {
     let ms = 1_795_362_420_598 + n;
     let op = if n.is_multiple_of(2) { "c" } else { "u" };
     format!(

@@ -5,6 +5,7 @@
 
 mod discard;
 mod events;
+mod hot;
 mod measure;
 
 use clap::{Parser, Subcommand};
@@ -31,12 +32,16 @@ enum Command {
     /// its work is not counted as the relay's.
     #[command(hide = true)]
     Discard,
+    /// Nanoseconds of the relay's own work per event, in memory.
+    Hot,
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    if let Some(Command::Discard) = args.command {
-        return discard::serve();
+    match args.command {
+        Some(Command::Discard) => return discard::serve(),
+        Some(Command::Hot) => return hot::run(args.events, args.rounds),
+        None => {}
     }
     // Held until the end: the stage goes with it.
     let (_stage, kafka) = match args.kafka.filter(|kafka| !kafka.is_empty()) {

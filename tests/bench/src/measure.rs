@@ -170,7 +170,7 @@ fn config(kafka: &str, topic: &str, endpoint: &str) -> Config {
     }
 }
 
-fn dataset(topic: &str) -> DatasetConfig {
+pub(crate) fn dataset(topic: &str) -> DatasetConfig {
     let path = |name: &str, ty: &str, path: &str| column(name, ty, ColumnSource::Path(path.into()));
     let id = ColumnConfig {
         bson: Some(BsonType::ObjectId),

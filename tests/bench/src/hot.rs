@@ -1,0 +1,78 @@
+//! The relay's own work on one core without Kafka and StarRocks: where an event's nanoseconds go. A tool for profiling
+//! (`perf record … tributary-bench hot`), not a figure to report.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::time::Instant;
+
+use tributary_crds::relay::pack_ver;
+use tributary_relay::envelope;
+use tributary_relay::lane::batch::{BatchBuilder, RowTimes};
+use tributary_relay::lane::ranges::Slot;
+use tributary_relay::shape::{Event, Mapping, Scratch};
+
+use crate::{events, measure};
+
+/// Rows of a batch; the relay's default closes one about there.
+const BATCH: usize = 10_000;
+
+pub(crate) fn run(count: u64, rounds: usize) -> anyhow::Result<()> {
+    let records: Vec<(String, String)> = (0..count.min(200_000))
+        .map(|n| (events::key(n), events::value(n)))
+        .collect();
+    let dataset = measure::dataset("bench");
+    let mapping = Mapping::compile(&dataset, &dataset.tables[0])?;
+    let (mut key, mut document, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
+    for round in 1..=rounds {
+        let began = Instant::now();
+        for (k, _) in &records {
+            envelope::document_key(Some(k.as_bytes()), &mut key)?;
+            black_box(&key);
+        }
+        let keys = began.elapsed();
+        let began = Instant::now();
+        for (_, v) in &records {
+            black_box(envelope::parse(v.as_bytes(), &mut document)?);
+        }
+        let envelopes = began.elapsed();
+        let mut batch = BatchBuilder::default();
+        let mut bytes = 0;
+        let began = Instant::now();
+        for (n, (k, v)) in records.iter().enumerate() {
+            envelope::document_key(Some(k.as_bytes()), &mut key)?;
+            let read = envelope::parse(v.as_bytes(), &mut document)?;
+            let event = Event {
+                key: &key,
+                op: read.op,
+                change: read.change,
+                document: &document,
+                source_ts_ms: read.source_ts_ms,
+                topic: "bench",
+                partition: 0,
+                offset: n as i64,
+                ver: pack_ver(1, n as i64, 1),
+            };
+            batch.push(RowTimes::default(), |out| {
+                Ok::<_, Infallible>(
+                    mapping
+                        .shape(&event, &mut scratch, out)
+                        .map_or(0, |shaped| shaped.key_len),
+                )
+            })?;
+            batch.advance(Slot(0), n as i64, n as i64 + 1)?;
+            if batch.rows() == BATCH {
+                bytes += std::mem::take(&mut batch).close().body.len();
+            }
+        }
+        let all = began.elapsed();
+        let each = |elapsed: std::time::Duration| elapsed.as_nanos() as f64 / records.len() as f64;
+        println!(
+            "round {round}: key {:.0} ns, envelope {:.0} ns, all with shape and batch {:.0} ns per event ({} bytes of rows)",
+            each(keys),
+            each(envelopes),
+            each(all),
+            bytes
+        );
+    }
+    Ok(())
+}
