@@ -4,7 +4,7 @@ mod key;
 
 pub use key::{KeyError, document_key};
 
-use crate::json::{Cursor, JsonError, Kind};
+use crate::json::{Cursor, JsonError, Kind, Text};
 
 /// Operations of a MongoDB event. There is no truncate and no message for MongoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,16 +40,18 @@ impl Op {
 /// What a record means for the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The document is now what the scratch buffer holds.
+    /// The document is now what the record says.
     Upsert,
     /// The document is gone. Besides `d` this is `u` with a null `after`: with lookup it says *absent now*.
     Delete,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Envelope {
+pub struct Envelope<'a> {
     pub op: Op,
     pub change: Change,
+    /// The document after the change; empty for deletes.
+    pub document: Text<'a>,
     /// `source.ts_ms`: when the source made the change; in a snapshot the connector's clock.
     pub source_ts_ms: Option<i64>,
 }
@@ -73,31 +75,38 @@ pub enum EnvelopeError {
     NoAfter(&'static str),
 }
 
-/// Reads the envelope. The document, when there is one, is unescaped into `document`, which is cleared first.
+/// Reads the envelope. The document stays in place when it can be read there, else it is unescaped into `unescaped`.
 ///
 /// Accepts the bare envelope and the one inside `{"schema":…,"payload":…}`.
-pub fn parse(value: &[u8], document: &mut Vec<u8>) -> Result<Envelope, EnvelopeError> {
-    document.clear();
+pub fn parse<'a>(value: &'a [u8], unescaped: &'a mut Vec<u8>) -> Result<Envelope<'a>, EnvelopeError> {
+    unescaped.clear();
     // StarRocks refuses a whole body for one malformed byte; seen here, it names the record.
     if std::str::from_utf8(value).is_err() {
         return Err(EnvelopeError::Utf8);
     }
     let mut cursor = Cursor::new(value);
     let mut fields = Fields::default();
-    fields.read(&mut cursor, document)?;
+    fields.read(&mut cursor, unescaped)?;
     cursor.end()?;
-    fields.finish()
+    fields.finish(unescaped)
 }
 
 #[derive(Default)]
-struct Fields {
+struct Fields<'a> {
     op: Option<Op>,
-    has_after: bool,
+    after: Option<After<'a>>,
     source_ts_ms: Option<i64>,
 }
 
-impl Fields {
-    fn read(&mut self, cursor: &mut Cursor<'_>, document: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+/// Where the document is.
+#[derive(Clone, Copy)]
+enum After<'a> {
+    InPlace(Text<'a>),
+    Unescaped,
+}
+
+impl<'a> Fields<'a> {
+    fn read(&mut self, cursor: &mut Cursor<'a>, document: &mut Vec<u8>) -> Result<(), EnvelopeError> {
         if !cursor.open_object()? {
             return Ok(());
         }
@@ -123,12 +132,17 @@ impl Fields {
         }
     }
 
-    fn read_after(&mut self, cursor: &mut Cursor<'_>, document: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+    fn read_after(&mut self, cursor: &mut Cursor<'a>, document: &mut Vec<u8>) -> Result<(), EnvelopeError> {
         match cursor.kind()? {
             Kind::String => {
-                document.clear();
-                cursor.string_into(document)?;
-                self.has_after = true;
+                self.after = Some(match cursor.string_of_json()? {
+                    Some(text) => After::InPlace(text),
+                    None => {
+                        document.clear();
+                        cursor.string_into(document)?;
+                        After::Unescaped
+                    }
+                });
                 Ok(())
             }
             Kind::Null => Ok(cursor.literal(b"null")?),
@@ -146,6 +160,7 @@ impl Fields {
             if name.raw == b"ts_ms" && cursor.kind()? == Kind::Number {
                 let (text, _) = cursor.number()?;
                 self.source_ts_ms = parse_i64(text);
+                return Ok(cursor.skip_rest_of_object()?);
             } else {
                 cursor.skip()?;
             }
@@ -155,9 +170,9 @@ impl Fields {
         }
     }
 
-    fn finish(self) -> Result<Envelope, EnvelopeError> {
+    fn finish(self, unescaped: &'a [u8]) -> Result<Envelope<'a>, EnvelopeError> {
         let op = self.op.ok_or(EnvelopeError::NoOp)?;
-        let change = match (op, self.has_after) {
+        let change = match (op, self.after.is_some()) {
             (Op::Delete, _) | (Op::Update, false) => Change::Delete,
             (_, true) => Change::Upsert,
             (op, false) => return Err(EnvelopeError::NoAfter(op.code())),
@@ -165,6 +180,11 @@ impl Fields {
         Ok(Envelope {
             op,
             change,
+            document: match (change, self.after) {
+                (Change::Upsert, Some(After::InPlace(text))) => text,
+                (Change::Upsert, Some(After::Unescaped)) => Text::plain(unescaped),
+                _ => Text::default(),
+            },
             source_ts_ms: self.source_ts_ms,
         })
     }
@@ -180,7 +200,7 @@ pub fn heartbeat_ts_ms(value: &[u8]) -> Option<i64> {
         let name = cursor.name().ok()?;
         match name.raw {
             b"ts_ms" => return parse_i64(cursor.number().ok()?.0),
-            b"payload" => return heartbeat_ts_ms(cursor.slice(cursor.at(), value.len())),
+            b"payload" => return heartbeat_ts_ms(&value[cursor.at()..]),
             _ => cursor.skip().ok()?,
         }
         if !cursor.next_member().ok()? {

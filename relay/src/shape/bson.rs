@@ -1,7 +1,7 @@
 //! BSON values as Extended JSON writes them: version 1 (`after`), version 2 relaxed and canonical (keys), bare `NaN`.
 
 use crate::envelope::parse_i64;
-use crate::json::{Cursor, JsonError, Kind, MAX_DEPTH, RawStr, write_int};
+use crate::json::{Cursor, JsonError, Kind, MAX_DEPTH, RawStr, Text, write_int};
 use crate::shape::time;
 
 /// One value. Scalars are consumed; at an object or array the cursor stays in front of it.
@@ -127,7 +127,7 @@ fn wrapped<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Bson<'a>>, JsonError> {
 enum Part<'a> {
     Str(RawStr<'a>),
     /// Text of any other value.
-    Other(&'a [u8]),
+    Other(Text<'a>),
 }
 
 impl<'a> Part<'a> {
@@ -152,12 +152,12 @@ fn single<'a>(name: &[u8], value: Part<'a>) -> Option<Bson<'a>> {
         (b"$date", Part::Str(text)) => {
             time::parse_rfc3339_ms(std::str::from_utf8(text.raw).ok()?).map(Bson::Date)
         }
-        (b"$date", Part::Other(text)) => match text.first()? {
-            b'{' => match read(&mut Cursor::new(text)) {
+        (b"$date", Part::Other(text)) => match text.bytes().first()? {
+            b'{' => match read(&mut Cursor::over(text)) {
                 Ok(Bson::Long(ms)) => parse_i64(ms).map(Bson::Date),
                 _ => None,
             },
-            _ => parse_i64(text).map(Bson::Date),
+            _ => parse_i64(text.bytes()).map(Bson::Date),
         },
         (b"$binary", Part::Other(text)) => {
             let (base64, subtype) = pair(text, b"base64", b"subType")?;
@@ -169,8 +169,8 @@ fn single<'a>(name: &[u8], value: Part<'a>) -> Option<Bson<'a>> {
         (b"$uuid", Part::Str(text)) => (text.raw.len() == 36).then_some(Bson::Uuid(text.raw)),
         (b"$timestamp", Part::Other(text)) => match pair(text, b"t", b"i")? {
             (Part::Other(t), Part::Other(i)) => Some(Bson::Timestamp {
-                t: u32::try_from(parse_i64(t)?).ok()?,
-                i: u32::try_from(parse_i64(i)?).ok()?,
+                t: u32::try_from(parse_i64(t.bytes())?).ok()?,
+                i: u32::try_from(parse_i64(i.bytes())?).ok()?,
             }),
             _ => None,
         },
@@ -180,16 +180,16 @@ fn single<'a>(name: &[u8], value: Part<'a>) -> Option<Bson<'a>> {
         },
         (b"$code", Part::Str(text)) => Some(Bson::Code(text)),
         (b"$symbol", Part::Str(text)) => Some(Bson::Symbol(text)),
-        (b"$minKey", Part::Other(b"1")) => Some(Bson::MinKey),
-        (b"$maxKey", Part::Other(b"1")) => Some(Bson::MaxKey),
-        (b"$undefined", Part::Other(b"true")) => Some(Bson::Undefined),
+        (b"$minKey", Part::Other(text)) => (text.bytes() == b"1").then_some(Bson::MinKey),
+        (b"$maxKey", Part::Other(text)) => (text.bytes() == b"1").then_some(Bson::MaxKey),
+        (b"$undefined", Part::Other(text)) => (text.bytes() == b"true").then_some(Bson::Undefined),
         _ => None,
     }
 }
 
 /// The two members of an object, in the order asked for.
-fn pair<'a>(text: &'a [u8], first: &[u8], second: &[u8]) -> Option<(Part<'a>, Part<'a>)> {
-    let mut cursor = Cursor::new(text);
+fn pair<'a>(text: Text<'a>, first: &[u8], second: &[u8]) -> Option<(Part<'a>, Part<'a>)> {
+    let mut cursor = Cursor::over(text);
     if cursor.kind().ok()? != Kind::Object || !cursor.open_object().ok()? {
         return None;
     }

@@ -18,7 +18,7 @@ pub use compile::{Mapping, MappingError};
 use tributary_crds::relay::{EXTRA_MAX_BYTES, OnError};
 
 use crate::envelope::{Change, Op};
-use crate::json::{Cursor, JsonError, Kind, write_int};
+use crate::json::{Cursor, JsonError, Kind, Text, write_int};
 use convert::Converted;
 use extra::Extra;
 use key::KeyValue;
@@ -32,7 +32,7 @@ pub struct Event<'a> {
     pub op: Op,
     pub change: Change,
     /// The document; empty for deletes.
-    pub document: &'a [u8],
+    pub document: Text<'a>,
     pub source_ts_ms: Option<i64>,
     pub topic: &'a str,
     pub partition: i32,
@@ -164,7 +164,7 @@ impl Mapping {
         scratch.extra.clear();
         scratch.seen.clear();
         scratch.seen.resize(self.leaves.len().div_ceil(64), 0);
-        let mut cursor = Cursor::new(event.document);
+        let mut cursor = Cursor::over(event.document);
         let mut walk = Walk {
             mapping: self,
             scratch,
@@ -205,6 +205,11 @@ impl<'m> Walk<'m, '_> {
         let mut hint = 0;
         let mut more = cursor.open_object()?;
         while more {
+            if let Some(child) = node.next(cursor, &mut hint) {
+                self.value(child, cursor, covered)?;
+                more = cursor.next_member()?;
+                continue;
+            }
             let name = cursor.name()?;
             let plain = name.value()?;
             match node.find(&plain, &mut hint) {

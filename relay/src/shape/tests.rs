@@ -78,7 +78,7 @@ fn event<'a>(key: &'a str, document: Option<&'a str>) -> Event<'a> {
         } else {
             Change::Delete
         },
-        document: document.unwrap_or("").as_bytes(),
+        document: crate::json::Text::plain(document.unwrap_or("").as_bytes()),
         source_ts_ms: Some(1_704_164_645_678),
         topic: "acme.shop.orders",
         partition: 3,

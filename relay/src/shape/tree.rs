@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::path::{self, Step};
+use crate::json::{Cursor, Literal};
 
 #[derive(Debug, Default)]
 pub(super) struct Node {
@@ -21,6 +22,8 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) struct Child {
     pub name: Box<[u8]>,
+    /// The name as a text probably has it.
+    literal: Option<Literal>,
     pub node: usize,
 }
 
@@ -61,10 +64,11 @@ impl Tree {
         let mut text = self.nodes[at].path.clone();
         path::push_name(&mut text, name);
         let node = self.push(text);
+        let literal = Literal::of_name(name);
         let name: Box<[u8]> = name.as_bytes().into();
         let parent = &mut self.nodes[at];
         parent.wide.insert(name.clone(), parent.children.len());
-        parent.children.push(Child { name, node });
+        parent.children.push(Child { name, literal, node });
         node
     }
 
@@ -91,6 +95,17 @@ impl Tree {
 impl Node {
     pub(super) fn is_leaf(&self) -> bool {
         self.children.is_empty() && self.elements.is_empty()
+    }
+
+    /// The child whose turn it is, when the text goes on with its name (which is consumed, colon included).
+    #[inline]
+    pub(super) fn next(&self, cursor: &mut Cursor<'_>, hint: &mut usize) -> Option<usize> {
+        let child = self.children.get(*hint)?;
+        if !cursor.take(child.literal.as_ref()?) {
+            return None;
+        }
+        *hint += 1;
+        Some(child.node)
     }
 
     /// The child of a name. Documents repeat their field order, so the search begins where the last one ended.

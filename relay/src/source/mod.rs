@@ -393,12 +393,12 @@ impl Handler<'_> {
         (offset, kafka_ms): (i64, i64),
     ) -> Option<usize> {
         let board = self.board;
-        let envelope = match self.read(key, value) {
+        let envelope = match read(key, value, self.key, self.document) {
             Ok(envelope) => envelope,
             Err(error) => {
                 // Parking a record needs a dead-letter topic; until there is one, each table of the topic stops in front of it.
                 for route in &dataset.routes {
-                    self.refuse(board, route.lane, slot, offset, &error.to_string());
+                    refuse(board, route.lane, slot, offset, &error.to_string());
                 }
                 return None;
             }
@@ -412,7 +412,7 @@ impl Handler<'_> {
             key: self.key,
             op: envelope.op,
             change: envelope.change,
-            document: self.document,
+            document: envelope.document,
             source_ts_ms: envelope.source_ts_ms,
             topic: &topic.name,
             partition: state.partition,
@@ -435,26 +435,32 @@ impl Handler<'_> {
             match pushed {
                 Ok(Pushed::Full) => full = Some(route.lane),
                 Ok(Pushed::Taken | Pushed::Skipped) => {}
-                Err(error) => self.refuse(board, route.lane, slot, offset, &error.to_string()),
+                Err(error) => refuse(board, route.lane, slot, offset, &error.to_string()),
             }
         }
         full
     }
+}
 
-    fn read(&mut self, key: Option<&[u8]>, value: &[u8]) -> Result<envelope::Envelope, Unreadable> {
-        envelope::document_key(key, self.key)?;
-        Ok(envelope::parse(value, self.document)?)
-    }
+/// The record's key into `id`, and what its value says; the document is unescaped into `unescaped` only when it must be.
+fn read<'a>(
+    key: Option<&[u8]>,
+    value: &'a [u8],
+    id: &mut Vec<u8>,
+    unescaped: &'a mut Vec<u8>,
+) -> Result<envelope::Envelope<'a>, Unreadable> {
+    envelope::document_key(key, id)?;
+    Ok(envelope::parse(value, unescaped)?)
+}
 
-    fn refuse(&self, board: &Board, lane: usize, slot: Slot, offset: i64, why: &str) {
-        let at = RecordPosition {
-            topic: board.topic(slot).to_owned(),
-            partition: board.slots[slot.0].partition,
-            offset,
-        };
-        let message = format!("{}/{}@{offset}: {why}", at.topic, at.partition);
-        board.lanes[lane].refuse(BlockedCause::LoadsRejected, message, Some(at));
-    }
+fn refuse(board: &Board, lane: usize, slot: Slot, offset: i64, why: &str) {
+    let at = RecordPosition {
+        topic: board.topic(slot).to_owned(),
+        partition: board.slots[slot.0].partition,
+        offset,
+    };
+    let message = format!("{}/{}@{offset}: {why}", at.topic, at.partition);
+    board.lanes[lane].refuse(BlockedCause::LoadsRejected, message, Some(at));
 }
 
 fn advance(board: &Board, dataset: &Dataset, slot: Slot, end: i64) {

@@ -158,7 +158,7 @@ fn config(kafka: &str, topic: &str, endpoint: &str) -> Config {
             kafka: kafka_config(kafka, topic),
             starrocks: StarRocksConfig {
                 http_endpoints: vec![endpoint.to_owned()],
-            mysql_endpoints: Vec::new(),
+                mysql_endpoints: Vec::new(),
             },
             batch: BatchConfig {
                 linger_ms: 200,
