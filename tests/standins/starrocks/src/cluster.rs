@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::config::FrontendConfig;
 use crate::counters::Counters;
 use crate::faults::{FaultKind, Faults};
 use crate::load::session::Sessions;
 use crate::load::txn::{Txn, TxnManager};
+use crate::nodes::Nodes;
 use crate::table::catalog::Catalog;
 use crate::table::store::{Table, WriteSet};
 
@@ -37,6 +39,8 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Cluster {
     pub settings: Settings,
+    pub config: Arc<FrontendConfig>,
+    pub nodes: Nodes,
     pub catalog: RwLock<Catalog>,
     pub txns: TxnManager,
     pub sessions: Sessions,
@@ -68,11 +72,14 @@ const ERROR_LOGS: usize = 200;
 const ALTER_JOBS: usize = 1000;
 
 impl Cluster {
-    pub fn new(settings: Settings, users: BTreeMap<String, String>) -> Self {
+    pub fn new(settings: Settings, users: BTreeMap<String, String>, nodes: Nodes) -> Self {
+        let config = Arc::new(FrontendConfig::default());
         Self {
             settings,
+            config: config.clone(),
+            nodes,
             catalog: RwLock::default(),
-            txns: TxnManager::default(),
+            txns: TxnManager::new(config),
             sessions: Sessions::default(),
             users,
             faults: Faults::default(),
@@ -90,6 +97,19 @@ impl Cluster {
 
     pub fn password_of(&self, user: &str) -> Option<&str> {
         self.users.get(user).map(String::as_str)
+    }
+
+    /// A BE's process dies or returns, and FE believes what `heartbeat` says. FE aborts what a BE it knows to be dead, or
+    /// to have restarted, was loading; what is PREPARED is on disk and stays.
+    pub fn set_backend(&self, index: usize, up: bool, heartbeat: bool) {
+        let node = &self.nodes.backends[index];
+        let returned = up && !node.is_up();
+        node.set(up, heartbeat);
+        if returned {
+            self.txns.abort_of_backend(index, "coordinate BE restart");
+        } else if !up && !heartbeat {
+            self.txns.abort_of_backend(index, "coordinate BE is down");
+        }
     }
 
     pub fn keep_error_log(&self, id: &str, text: String) {

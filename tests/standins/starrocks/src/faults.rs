@@ -27,10 +27,18 @@ pub enum Fault {
     TooManyVersions,
     /// FE knows no backend.
     NoBackendAlive,
-    /// The load stays in PREPARE (label RUNNING) until the fault is removed or the label cancelled.
-    HoldPrepare,
+    /// The load stays in PREPARE (label RUNNING) until the fault is removed, `delay_ms` is over, or the label cancelled;
+    /// then it goes on, whether or not its client still lives.
+    HoldPrepare {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delay_ms: Option<u64>,
+    },
     /// FE answers this status.
     FeError { status: u16 },
+    /// `get_load_state` answers this status.
+    StateError { status: u16 },
+    /// Rows whose source holds this text are filtered, with their line in the error log.
+    RejectRows { contains: String },
     /// BE answers this status.
     BeError { status: u16 },
     /// BE reads the body with this pause between chunks.
@@ -53,9 +61,11 @@ impl Fault {
             Self::LateCommit { .. } => FaultKind::LateCommit,
             Self::TooManyVersions => FaultKind::TooManyVersions,
             Self::NoBackendAlive => FaultKind::NoBackendAlive,
-            Self::HoldPrepare => FaultKind::HoldPrepare,
+            Self::HoldPrepare { .. } => FaultKind::HoldPrepare,
             Self::FeError { .. } => FaultKind::FeError,
             Self::BeError { .. } => FaultKind::BeError,
+            Self::StateError { .. } => FaultKind::StateError,
+            Self::RejectRows { .. } => FaultKind::RejectRows,
             Self::SlowBody { .. } => FaultKind::SlowBody,
             Self::AuthFailure => FaultKind::AuthFailure,
             Self::RunningTxns => FaultKind::RunningTxns,
@@ -76,7 +86,7 @@ impl Fault {
 
     pub fn status(&self) -> u16 {
         match self {
-            Self::FeError { status } | Self::BeError { status } => *status,
+            Self::FeError { status } | Self::BeError { status } | Self::StateError { status } => *status,
             _ => 500,
         }
     }
@@ -94,6 +104,8 @@ pub enum FaultKind {
     HoldPrepare,
     FeError,
     BeError,
+    StateError,
+    RejectRows,
     SlowBody,
     AuthFailure,
     RunningTxns,
@@ -179,8 +191,17 @@ impl Faults {
         Some((fault.id, fault.order.fault.clone()))
     }
 
-    /// Waits until the fault `id` is gone from the list.
-    pub async fn removed(&self, id: u64) {
+    /// Waits until the fault `id` is gone from the list, or its hold is over.
+    pub async fn released(&self, id: u64, fault: &Fault) {
+        let hold = match fault {
+            Fault::HoldPrepare { delay_ms: Some(ms) } => Duration::from_millis(*ms),
+            _ => Duration::MAX,
+        };
+        // Both ends release it.
+        let _ = tokio::time::timeout(hold, self.removed(id)).await;
+    }
+
+    async fn removed(&self, id: u64) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);

@@ -34,6 +34,11 @@ struct Args {
     /// How often the BE asks for a transaction's state after a slow publish.
     #[arg(long, default_value = "10s", value_parser = duration)]
     txn_status_interval: Duration,
+    /// FEs, each with an HTTP and a MySQL door; the first one leads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    fe_count: u8,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    be_count: u8,
     #[arg(long)]
     exit_on_stdin_eof: bool,
 }
@@ -72,6 +77,8 @@ async fn main() -> anyhow::Result<()> {
         be_http: args.be_http,
         mysql: args.mysql,
         admin: args.admin,
+        fe_count: usize::from(args.fe_count),
+        be_count: usize::from(args.be_count),
         users,
         settings: Settings {
             publish_delay: args.publish_delay,

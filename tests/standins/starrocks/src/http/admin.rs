@@ -1,23 +1,31 @@
 //! The admin API: faults, counters and knobs. Not part of StarRocks; on its own port.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{delete, get, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::faults::Order;
+use crate::nodes::Node;
 
 pub fn router(cluster: Arc<Cluster>) -> Router {
     Router::new()
         .route("/faults", get(list).post(add).delete(clear))
         .route("/faults/{id}", delete(remove))
         .route("/counters", get(counters))
+        .route("/labels/clean", post(clean))
         .route("/labels/{db}", get(labels))
+        .route("/labels/{db}/{label}", delete(evict))
+        .route("/config", get(config).put(configure))
+        .route("/nodes", get(nodes))
+        .route("/fe/{index}", put(frontend))
+        .route("/be/{index}", put(backend))
         .route("/tables/{db}/{table}/compaction", put(compaction))
         .route("/tables/{db}/{table}/versions", get(versions))
         .with_state(cluster)
@@ -68,6 +76,82 @@ async fn labels(State(cluster): State<Arc<Cluster>>, Path(db): Path<String>) -> 
         })
         .collect();
     Json(json!({ "labels": labels }))
+}
+
+/// FE's cleaner, now.
+async fn clean(State(cluster): State<Arc<Cluster>>) -> StatusCode {
+    cluster.txns.clean();
+    StatusCode::NO_CONTENT
+}
+
+async fn evict(State(cluster): State<Arc<Cluster>>, Path((db, label)): Path<(String, String)>) -> StatusCode {
+    if cluster.txns.evict(&db, &label) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_FOUND
+    }
+}
+
+async fn config(State(cluster): State<Arc<Cluster>>) -> Json<Value> {
+    let list = cluster.config.list().into_iter();
+    Json(
+        list.map(|(name, value)| (name.to_owned(), json!(value)))
+            .collect(),
+    )
+}
+
+/// `{"label_keep_max_num": 10}`: StarRocks' own names.
+async fn configure(
+    State(cluster): State<Arc<Cluster>>,
+    Json(wanted): Json<BTreeMap<String, u64>>,
+) -> (StatusCode, String) {
+    for (name, value) in wanted {
+        if let Err(error) = cluster.config.set_by_name(&name, &value.to_string()) {
+            return (StatusCode::BAD_REQUEST, error);
+        }
+    }
+    (StatusCode::NO_CONTENT, String::new())
+}
+
+async fn nodes(State(cluster): State<Arc<Cluster>>) -> Json<Value> {
+    let list = |nodes: &[Node]| -> Vec<Value> {
+        let show =
+            |n: &Node| json!({"http": n.http, "mysql": n.mysql, "up": n.is_up(), "heartbeat": n.is_alive()});
+        nodes.iter().map(show).collect()
+    };
+    let nodes = &cluster.nodes;
+    Json(json!({"leader": nodes.leader(), "fe": list(&nodes.frontends), "be": list(&nodes.backends)}))
+}
+
+#[derive(Debug, Deserialize)]
+struct Process {
+    up: bool,
+    /// What FE believes; as it is unless said.
+    heartbeat: Option<bool>,
+}
+
+async fn frontend(
+    State(cluster): State<Arc<Cluster>>,
+    Path(index): Path<usize>,
+    Json(wanted): Json<Process>,
+) -> StatusCode {
+    let Some(node) = cluster.nodes.frontends.get(index) else {
+        return StatusCode::NOT_FOUND;
+    };
+    node.set(wanted.up, wanted.heartbeat.unwrap_or(wanted.up));
+    StatusCode::NO_CONTENT
+}
+
+async fn backend(
+    State(cluster): State<Arc<Cluster>>,
+    Path(index): Path<usize>,
+    Json(wanted): Json<Process>,
+) -> StatusCode {
+    if index >= cluster.nodes.backends.len() {
+        return StatusCode::NOT_FOUND;
+    }
+    cluster.set_backend(index, wanted.up, wanted.heartbeat.unwrap_or(wanted.up));
+    StatusCode::NO_CONTENT
 }
 
 #[derive(Debug, Deserialize)]

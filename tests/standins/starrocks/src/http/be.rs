@@ -22,6 +22,8 @@ const MAX_BODY: usize = 1 << 30;
 #[derive(Debug)]
 pub struct Be {
     pub cluster: Arc<Cluster>,
+    /// Which BE this is.
+    pub index: usize,
     pub address: String,
 }
 
@@ -127,6 +129,7 @@ impl Be {
                     .get(CONTENT_LENGTH)
                     .and_then(|l| l.to_str().ok()?.parse().ok()),
                 be_http: &self.address,
+                be: self.index,
             },
         )
     }

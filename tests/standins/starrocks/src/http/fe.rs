@@ -17,8 +17,8 @@ use crate::load::txn::TxnState;
 #[derive(Debug)]
 pub struct Fe {
     pub cluster: Arc<Cluster>,
-    /// `host:port` of the BE's HTTP door.
-    pub be_http: String,
+    /// Which FE this is.
+    pub index: usize,
 }
 
 impl Fe {
@@ -37,15 +37,22 @@ impl Fe {
             (&Method::PUT, ["api", _, "_stream_load"]) => {
                 responses::fe_failed("DdlException", "No table selected.")
             }
-            (&Method::GET, ["api", db, "get_load_state"]) => {
-                self.authorized(&request, peer, db, "", || self.load_state(db, query.as_deref()))
-            }
-            (&Method::POST, ["api", db, table, "_cancel"]) => {
-                self.authorized(&request, peer, db, table, || self.cancel(db, query.as_deref()))
-            }
+            (&Method::GET, ["api", db, "get_load_state"]) => self.authorized(&request, peer, db, "", || {
+                self.by_leader(&request, || self.load_state(db, query.as_deref()))
+            }),
+            // The route is /api/{db}/{label}/_cancel, and a parameter in the query goes before one in the path.
+            (&Method::POST, ["api", db, label, "_cancel"]) => self.authorized(&request, peer, db, "", || {
+                self.by_leader(&request, || {
+                    let named = query_value(query.as_deref(), "label").filter(|l| !l.is_empty());
+                    self.cancel(db, named.as_deref().unwrap_or(label))
+                })
+            }),
             (_, ["api", "transaction", operation]) => match self.authenticate(&request, peer, "", "") {
                 Err(refused) => *refused,
-                Ok(()) => transaction::fe(&self.cluster, &self.be_http, &request, operation).await,
+                Ok(()) => match self.to_leader(&request) {
+                    Some(redirect) => redirect,
+                    None => transaction::fe(&self.cluster, &request, operation).await,
+                },
             },
             _ => responses::text(StatusCode::NOT_FOUND, "404 Not Found".into()),
         })
@@ -92,6 +99,17 @@ impl Fe {
         }
     }
 
+    /// A follower sends the client to the leader (stream-load-and-relay.md §1.1: get_load_state, /api/transaction/*).
+    fn to_leader(&self, request: &Request<Incoming>) -> Option<HttpResponse> {
+        let nodes = &self.cluster.nodes;
+        let leader = nodes.leader();
+        (leader != self.index).then(|| redirect_to(&nodes.frontends[leader].http, request))
+    }
+
+    fn by_leader(&self, request: &Request<Incoming>, here: impl FnOnce() -> HttpResponse) -> HttpResponse {
+        self.to_leader(request).unwrap_or_else(here)
+    }
+
     fn stream_load(
         &self,
         request: &Request<Incoming>,
@@ -114,23 +132,26 @@ impl Fe {
         if !expects && request.version() != Version::HTTP_10 {
             return responses::fe_failed("DdlException", "There is no 100-continue header");
         }
-        if self
-            .cluster
-            .faults
-            .take(FaultKind::NoBackendAlive, db, table)
-            .is_some()
-        {
+        let faults = &self.cluster.faults;
+        let chosen = match faults.take(FaultKind::NoBackendAlive, db, table) {
+            Some(_) => None,
+            None => self.cluster.nodes.choose_backend(),
+        };
+        let Some(chosen) = chosen else {
             return responses::fe_failed("DdlException", "No backend alive.");
-        }
+        };
         self.cluster.counters.redirects.fetch_add(1, Ordering::Relaxed);
-        let path_and_query = request.uri().path_and_query().map_or("/", |p| p.as_str());
-        responses::fe_redirect(&format!("http://{}{path_and_query}", self.be_http))
+        redirect_to(&self.cluster.nodes.backends[chosen].http, request)
     }
 
     fn load_state(&self, db: &str, query: Option<&str>) -> HttpResponse {
         let Some(label) = query_value(query, "label").filter(|l| !l.is_empty()) else {
             return responses::json(responses::rest_result(Err("No label selected.")));
         };
+        if let Some((_, fault)) = self.cluster.faults.take(FaultKind::StateError, db, "") {
+            let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            return responses::fe_error(status, "internal error");
+        }
         if !self.cluster.catalog.read().databases.contains_key(db) {
             return responses::json(responses::rest_result(Err(&format!(
                 "unknown database, database={db}"
@@ -145,16 +166,20 @@ impl Fe {
         }
     }
 
-    fn cancel(&self, db: &str, query: Option<&str>) -> HttpResponse {
-        let Some(label) = query_value(query, "label").filter(|l| !l.is_empty()) else {
-            return responses::json(responses::rest_result(Err("No label selected.")));
-        };
-        let result = match self.cluster.txns.by_label(db, &label) {
-            Some(txn) if txn.state() != TxnState::Aborted => self.cluster.txns.abort(&txn, "user cancel"),
-            _ => Err(format!("running transaction not found, label={label}")),
+    /// Only PREPARE is cancelled by label; what is PREPARED is rolled back by the transaction interface.
+    fn cancel(&self, db: &str, label: &str) -> HttpResponse {
+        let result = match self.cluster.txns.by_label(db, label) {
+            None => Err(format!("transaction not found, label={label}")),
+            Some(txn) if txn.state() == TxnState::Prepare => self.cluster.txns.abort(&txn, "user cancel"),
+            Some(_) => Err(format!("running transaction not found, label={label}")),
         };
         responses::json(responses::rest_result(
             result.as_ref().copied().map_err(String::as_str),
         ))
     }
+}
+
+pub fn redirect_to(address: &str, request: &Request<Incoming>) -> HttpResponse {
+    let path_and_query = request.uri().path_and_query().map_or("/", |p| p.as_str());
+    responses::fe_redirect(&format!("http://{address}{path_and_query}"))
 }

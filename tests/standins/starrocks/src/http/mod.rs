@@ -16,7 +16,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
+use crate::door;
 use responses::HttpResponse;
 
 /// The handler asks for the connection to be closed without a reply.
@@ -32,31 +34,23 @@ impl From<Infallible> for Dropped {
 
 /// Serves HTTP/1 until the listener fails. hyper sends `100 Continue` when a handler first asks for the body, which is
 /// what the BE does after its header phase.
-pub async fn serve<H, F>(listener: TcpListener, handler: H)
+pub async fn serve<H, F>(listener: TcpListener, up: watch::Receiver<bool>, handler: H)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<HttpResponse, Dropped>> + Send + 'static,
 {
-    loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
+    door::serve(listener, up, |stream, peer| {
         let handler = handler.clone();
-        tokio::spawn(async move {
+        async move {
             let service = service_fn(move |request| handler(request, peer));
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "connection ended");
             }
-        });
-    }
+        }
+    })
+    .await;
 }
 
 /// The decoded segments of a path.

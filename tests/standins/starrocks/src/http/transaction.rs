@@ -8,18 +8,14 @@ use hyper::{HeaderMap, Request};
 
 use super::Dropped;
 use super::be::{Be, receive};
+use super::fe::redirect_to;
 use super::responses::{self, HttpResponse, Pretty};
 use crate::cluster::Cluster;
 use crate::load::session::{self, Session, TxnError};
 use crate::load::txn::TxnState;
 
 /// What FE does with a request: `Ok` is its own answer, otherwise a 307 to the BE.
-pub async fn fe(
-    cluster: &Arc<Cluster>,
-    be_http: &str,
-    request: &Request<Incoming>,
-    operation: &str,
-) -> HttpResponse {
+pub async fn fe(cluster: &Arc<Cluster>, request: &Request<Incoming>, operation: &str) -> HttpResponse {
     let headers = request.headers();
     let text = |name: &str| {
         headers
@@ -34,34 +30,56 @@ pub async fn fe(
     if label.is_empty() {
         return responses::fe_failed("UserException", "Empty label.");
     }
-    if operation == "commit"
-        && let Some(txn) = cluster.txns.by_label(db, label)
-    {
-        match txn.state() {
-            TxnState::Committed | TxnState::Visible => {
-                return fe_ok(
-                    &format!("Transaction {} has already committed, label is {label}", txn.id),
-                    label,
-                    txn.id,
-                );
-            }
-            TxnState::Prepared => {
-                if let Ok(session) = session::find(cluster, headers) {
-                    return fe_commit(cluster, &session).await;
-                }
-            }
-            TxnState::Prepare | TxnState::Aborted => {}
+    let txn = cluster.txns.by_label(db, label);
+    match (operation, txn.as_ref().map(|txn| (txn.id, txn.state()))) {
+        ("commit", Some((id, TxnState::Committed | TxnState::Visible))) => {
+            return fe_ok(
+                &format!("Transaction {id} has already committed, label is {label}"),
+                label,
+                id,
+            );
         }
+        ("commit" | "rollback", Some((_, TxnState::Prepared))) => {
+            if let Ok(session) = session::find(cluster, headers) {
+                return fe_finish(cluster, &session, operation).await;
+            }
+        }
+        ("begin", Some((_, state))) if state != TxnState::Aborted => {
+            return responses::json(label_exists(state.existing_job_status(), label));
+        }
+        ("load" | "prepare" | "commit" | "rollback", None) => {
+            return responses::fe_failed(
+                "StarRocksException",
+                &format!("No transaction found by label {label}"),
+            );
+        }
+        _ => {}
     }
-    let path_and_query = request.uri().path_and_query().map_or("/", |p| p.as_str());
-    responses::fe_redirect(&format!("http://{be_http}{path_and_query}"))
+    // Begin takes any BE; the rest goes to the BE that owns the label.
+    let owner = txn.filter(|_| operation != "begin").and_then(|txn| txn.backend);
+    match owner.or_else(|| cluster.nodes.choose_backend()) {
+        Some(be) => redirect_to(&cluster.nodes.backends[be].http, request),
+        None => responses::fe_failed("DdlException", "No backend alive."),
+    }
 }
 
-async fn fe_commit(cluster: &Arc<Cluster>, session: &Session) -> HttpResponse {
-    match session.commit(cluster).await {
-        Ok(_) => fe_ok("", &session.txn.label, session.txn.id),
-        Err(error) => responses::fe_failed("UserException", &error.message(&session.txn.label)),
+async fn fe_finish(cluster: &Arc<Cluster>, session: &Session, operation: &str) -> HttpResponse {
+    let done = match operation {
+        "commit" => session.commit(cluster).await.map(|_| ()),
+        _ => session.rollback(cluster),
+    };
+    match done {
+        Ok(()) => fe_ok("", &session.txn.label, session.txn.id),
+        Err(error) => responses::fe_failed("StarRocksException", &error.message(&session.txn.label)),
     }
+}
+
+/// FE's own reply to a used label.
+fn label_exists(status: &str, label: &str) -> String {
+    let message = serde_json::Value::from(format!("Label [{label}] has already been used."));
+    format!(
+        "{{\n  \"Status\": \"LABEL_ALREADY_EXISTS\",\n  \"ExistingJobStatus\": \"{status}\",\n  \"Message\": {message}\n}}"
+    )
 }
 
 fn fe_ok(message: &str, label: &str, txn_id: i64) -> HttpResponse {
@@ -84,7 +102,7 @@ pub async fn be(
         .unwrap_or_default()
         .to_owned();
     let done = match be.authenticate(&headers, "", "", peer) {
-        Ok(user) => run(&be.cluster, request, &headers, operation, &user).await,
+        Ok(user) => run(be, request, &headers, operation, &user).await,
         Err(message) => Err(TxnError::Internal(message)),
     };
     Ok(responses::json(match done {
@@ -105,18 +123,19 @@ pub async fn be(
 }
 
 async fn run(
-    cluster: &Arc<Cluster>,
+    be: &Be,
     request: Request<Incoming>,
     headers: &HeaderMap,
     operation: &str,
     user: &str,
 ) -> Result<String, TxnError> {
+    let cluster = &be.cluster;
     let mut out = Pretty::default();
     out.text("Status", "OK");
     out.text("Message", "");
     match operation {
         "begin" => {
-            let session = session::begin(cluster, headers, user)?;
+            let session = session::begin(cluster, headers, user, be.index)?;
             out.text("Label", &session.txn.label);
             out.number("TxnId", session.txn.id);
             out.number("BeginTxnTimeMs", 0);
@@ -134,13 +153,13 @@ async fn run(
         "prepare" => {
             let session = session::find(cluster, headers)?;
             session.prepare(cluster)?;
-            figures(&mut out, &session);
+            figures(&mut out, &session, &be.address);
         }
         "commit" => {
             let session = session::find(cluster, headers)?;
             session.commit(cluster).await?;
             cluster.counters.load("Success");
-            figures(&mut out, &session);
+            figures(&mut out, &session, &be.address);
         }
         "rollback" => session::find(cluster, headers)?.rollback(cluster)?,
         other => return Err(TxnError::Invalid(format!("unknown operation: {other}"))),
@@ -148,7 +167,7 @@ async fn run(
     Ok(out.finish())
 }
 
-fn figures(out: &mut Pretty, session: &Session) {
+fn figures(out: &mut Pretty, session: &Session, be_http: &str) {
     let totals = session.totals();
     out.text("Label", &session.txn.label);
     out.number("TxnId", session.txn.id);
@@ -168,5 +187,11 @@ fn figures(out: &mut Pretty, session: &Session) {
         ("CommitAndPublishTimeMs", 0),
     ] {
         out.number(key, value);
+    }
+    if let Some(id) = session.error_log() {
+        out.text(
+            "ErrorURL",
+            &format!("http://{be_http}/api/_load_error_log?file={id}"),
+        );
     }
 }

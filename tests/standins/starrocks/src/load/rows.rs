@@ -17,6 +17,8 @@ pub struct Converted {
     pub filtered: u64,
     /// Text of the error log, bounded.
     pub errors: String,
+    /// Rows that hold this text are bad rows, by order of a fault.
+    rejected: Option<String>,
 }
 
 /// The BE keeps the first lines of the error log only.
@@ -34,6 +36,7 @@ pub fn convert_body(
     headers: &LoadHeaders,
     body: &[u8],
     primary: bool,
+    rejected: Option<&str>,
 ) -> Result<Converted, String> {
     let body = std::str::from_utf8(body).map_err(|e| format!("Failed to parse body as UTF-8: {e}"))?;
     let mut out = Converted {
@@ -42,6 +45,7 @@ pub fn convert_body(
             merge_condition: plan.merge_condition,
             partial: plan.partial.clone(),
         },
+        rejected: rejected.map(str::to_owned),
         ..Converted::default()
     };
     match headers.format {
@@ -164,6 +168,13 @@ impl Converted {
 
     /// `Err` fails the whole load; a bad row is only filtered.
     fn push(&mut self, plan: &LoadPlan, fields: &Fields<'_>, primary: bool) -> Result<(), String> {
+        if let Some(text) = &self.rejected
+            && fields.render().contains(text.as_str())
+        {
+            let error = format!("Value is refused by order of a fault, contains: {text}");
+            self.filter(&error, &fields.render());
+            return Ok(());
+        }
         let (row, delete) = match build(plan, fields) {
             Ok(built) => built,
             Err(error) => {

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use super::headers::{DEFAULT_TIMEOUT, Format, LoadHeaders};
 use super::plan::LoadPlan;
 use super::rows::{self, Converted};
-use super::txn::{BeginError, Txn, TxnState, running_txns};
+use super::txn::{Begin, BeginError, Txn, TxnState, running_txns};
 use crate::cluster::Cluster;
+use crate::config::Key;
 use crate::faults::{Fault, FaultKind};
 use crate::http::responses::LoadReply;
 use crate::table::compaction::{TABLET_MAX_VERSIONS, too_many_versions};
@@ -31,6 +32,8 @@ pub struct Load {
     plan: LoadPlan,
     headers: LoadHeaders,
     be_http: String,
+    /// The BE and the life of its process this load is part of.
+    be: (usize, u64),
     started: Instant,
     begin_ms: u64,
     plan_ms: u64,
@@ -51,11 +54,13 @@ pub struct Request<'a> {
     pub content_length: Option<u64>,
     /// Host and port of this BE, for ErrorURL.
     pub be_http: &'a str,
+    pub be: usize,
 }
 
 impl Load {
     pub fn begin(cluster: &Arc<Cluster>, request: Request<'_>) -> Result<Self, Box<LoadReply>> {
         let started = Instant::now();
+        let life = cluster.nodes.backends[request.be].life();
         let label = request
             .headers
             .label
@@ -81,6 +86,7 @@ impl Load {
                     plan,
                     headers,
                     be_http,
+                    be: (request.be, life),
                     started,
                     begin_ms,
                     plan_ms,
@@ -134,9 +140,9 @@ impl Load {
             .counters
             .bytes_received
             .fetch_add(bytes, Ordering::Relaxed);
-        if let Some((id, _)) = self.fault(FaultKind::HoldPrepare) {
+        if let Some((id, fault)) = self.fault(FaultKind::HoldPrepare) {
             tokio::select! {
-                () = self.cluster.faults.removed(id) => {}
+                () = self.cluster.faults.released(id, &fault) => {}
                 () = self.txn.aborted() => {}
             }
         }
@@ -152,6 +158,9 @@ impl Load {
 
     async fn write(self: Arc<Self>, body: Bytes, read_ms: u64) -> Outcome {
         let bytes = body.len() as u64;
+        if self.is_lost() {
+            return Outcome::Drop;
+        }
         if let Err(message) = self.check_versions() {
             return self.fail(message, bytes);
         }
@@ -171,6 +180,11 @@ impl Load {
         self.commit(converted, reply).await
     }
 
+    /// The BE died since: its work died with it, and the transaction stays open until FE aborts it.
+    fn is_lost(&self) -> bool {
+        self.cluster.nodes.backends[self.be.0].life() != self.be.1
+    }
+
     fn check_versions(&self) -> Result<(), String> {
         if self.fault(FaultKind::TooManyVersions).is_some() {
             return Err(too_many_versions(
@@ -186,9 +200,13 @@ impl Load {
     async fn convert(self: Arc<Self>, body: Bytes) -> Result<Converted, String> {
         let tablet = self.table.id.to_string();
         let primary = self.table.read().def.model == TableModel::Primary;
+        let rejected = match self.fault(FaultKind::RejectRows) {
+            Some((_, Fault::RejectRows { contains })) => Some(contains),
+            _ => None,
+        };
         tokio::task::spawn_blocking(move || {
             let body = self.headers.compression.decode(body)?;
-            rows::convert_body(&self.plan, &self.headers, &body, primary)
+            rows::convert_body(&self.plan, &self.headers, &body, primary, rejected.as_deref())
         })
         .await
         .unwrap_or_else(|e| Err(format!("load worker failed: {e}")))
@@ -241,6 +259,9 @@ impl Load {
 
     async fn commit(&self, converted: Converted, mut reply: LoadReply) -> Outcome {
         let at = Instant::now();
+        if self.is_lost() {
+            return Outcome::Drop;
+        }
         if let Err(message) = self.check_schema() {
             let _ = self.cluster.txns.abort(&self.txn, &message);
             reply.status = "Fail";
@@ -337,14 +358,18 @@ fn begin_txn(cluster: &Arc<Cluster>, request: &Request<'_>, label: &str) -> Resu
         .take(FaultKind::RunningTxns, request.db, request.table)
         .is_some()
     {
-        return Err(fail(running_txns(
-            request.db,
-            super::txn::MAX_RUNNING_TXN_NUM_PER_DB,
-        )));
+        let limit = cluster.config.get(Key::MaxRunningTxnNumPerDb);
+        return Err(fail(running_txns(request.db, limit, limit)));
     }
     cluster
         .txns
-        .begin(request.db, request.table, label, request.user)
+        .begin(Begin {
+            db: request.db,
+            table: request.table,
+            label,
+            user: request.user,
+            backend: Some(request.be),
+        })
         .map_err(|e| match e {
             BeginError::TooManyRunning(message) => fail(message),
             BeginError::LabelUsed { status } => Box::new(LoadReply {
@@ -362,16 +387,18 @@ fn plan(cluster: &Cluster, request: &Request<'_>) -> Result<(Arc<Table>, LoadPla
     Ok((table, plan))
 }
 
-/// FE aborts what is still running when its timeout is over.
+/// FE aborts what is still in PREPARE when its timeout is over.
 pub(super) fn expire(cluster: &Arc<Cluster>, txn: &Arc<Txn>, timeout: Duration) {
     let (cluster, txn) = (cluster.clone(), txn.clone());
     tokio::spawn(async move {
-        let settled = |s| matches!(s, TxnState::Committed | TxnState::Visible | TxnState::Aborted);
-        if !txn.wait(timeout, settled).await {
-            let _ = cluster.txns.abort(&txn, "timeout by txn manager");
+        if !txn.wait(timeout, |s| s != TxnState::Prepare).await {
+            let _ = cluster.txns.abort(&txn, TIMED_OUT);
         }
     });
 }
+
+/// Why FE's transaction manager aborts what took too long.
+pub(super) const TIMED_OUT: &str = "timeout by txn manager";
 
 fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::config::{FrontendConfig, Key};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TxnState {
     Prepare,
@@ -74,6 +76,8 @@ pub struct Txn {
     pub db: String,
     pub table: String,
     pub user: String,
+    /// The BE that coordinates it.
+    pub backend: Option<usize>,
     pub created: Timestamp,
     state: watch::Sender<TxnState>,
     pub stats: RwLock<TxnStats>,
@@ -159,10 +163,14 @@ struct DbTxns {
     running: usize,
 }
 
-/// `label_keep_max_num`: labels remembered per database, whatever their age.
-pub const LABEL_KEEP_MAX_NUM: usize = 1000;
-/// `max_running_txn_num_per_db`.
-pub const MAX_RUNNING_TXN_NUM_PER_DB: usize = 1000;
+impl DbTxns {
+    /// An aborted label may have been taken again since.
+    fn forget(&mut self, txn: &Txn) {
+        if self.by_label.get(&txn.label).is_some_and(|t| t.id == txn.id) {
+            self.by_label.remove(&txn.label);
+        }
+    }
+}
 
 #[derive(Debug)]
 pub struct TxnManager {
@@ -170,20 +178,38 @@ pub struct TxnManager {
     /// Transactions that are not finished yet.
     open: Mutex<HashMap<i64, Arc<Txn>>>,
     next_id: AtomicI64,
+    config: Arc<FrontendConfig>,
 }
 
-impl Default for TxnManager {
-    fn default() -> Self {
+/// What a transaction is begun with.
+#[derive(Debug, Clone, Copy)]
+pub struct Begin<'a> {
+    pub db: &'a str,
+    pub table: &'a str,
+    pub label: &'a str,
+    pub user: &'a str,
+    /// The BE that coordinates it; none for a statement.
+    pub backend: Option<usize>,
+}
+
+impl TxnManager {
+    pub fn new(config: Arc<FrontendConfig>) -> Self {
         Self {
             databases: Mutex::default(),
             open: Mutex::default(),
             next_id: AtomicI64::new(1),
+            config,
         }
     }
-}
 
-impl TxnManager {
-    pub fn begin(&self, db: &str, table: &str, label: &str, user: &str) -> Result<Arc<Txn>, BeginError> {
+    pub fn begin(&self, begin: Begin<'_>) -> Result<Arc<Txn>, BeginError> {
+        let Begin {
+            db,
+            table,
+            label,
+            user,
+            backend,
+        } = begin;
         let mut databases = self.databases.lock();
         let of_db = databases.entry(db.to_owned()).or_default();
         if let Some(known) = of_db.by_label.get(label)
@@ -193,8 +219,13 @@ impl TxnManager {
                 status: known.state().existing_job_status(),
             });
         }
-        if of_db.running >= MAX_RUNNING_TXN_NUM_PER_DB {
-            return Err(BeginError::TooManyRunning(running_txns(db, of_db.running)));
+        let limit = self.config.get(Key::MaxRunningTxnNumPerDb);
+        if of_db.running as u64 >= limit {
+            return Err(BeginError::TooManyRunning(running_txns(
+                db,
+                of_db.running as u64,
+                limit,
+            )));
         }
         of_db.running += 1;
         let txn = Arc::new(Txn {
@@ -203,6 +234,7 @@ impl TxnManager {
             db: db.to_owned(),
             table: table.to_owned(),
             user: user.to_owned(),
+            backend,
             created: Timestamp::now(),
             state: watch::Sender::new(TxnState::Prepare),
             stats: RwLock::default(),
@@ -238,19 +270,71 @@ impl TxnManager {
         };
         of_db.running = of_db.running.saturating_sub(1);
         of_db.finished.push_back(txn.clone());
-        while of_db.finished.len() > LABEL_KEEP_MAX_NUM {
-            let Some(oldest) = of_db.finished.pop_front() else {
-                break;
+    }
+
+    /// Evicts labels by count, ignoring their age, and by age (stream-load-and-relay.md §1.6). FE does it at its clean
+    /// interval, so a busy database remembers more than its limit for a while.
+    pub fn clean(&self) {
+        let max = usize::try_from(self.config.get(Key::LabelKeepMaxNum)).unwrap_or(usize::MAX);
+        let seconds = i64::try_from(self.config.get(Key::LabelKeepMaxSecond)).unwrap_or(i64::MAX);
+        let oldest = Timestamp::now().as_second().saturating_sub(seconds);
+        for of_db in self.databases.lock().values_mut() {
+            let expired = |txn: &Arc<Txn>| {
+                txn.stats
+                    .read()
+                    .finished_at
+                    .is_some_and(|at| at.as_second() < oldest)
             };
-            // An aborted label may have been taken again since.
-            if of_db
-                .by_label
-                .get(&oldest.label)
-                .is_some_and(|t| t.id == oldest.id)
-            {
-                of_db.by_label.remove(&oldest.label);
+            while of_db.finished.len() > max || of_db.finished.front().is_some_and(expired) {
+                let Some(txn) = of_db.finished.pop_front() else {
+                    break;
+                };
+                of_db.forget(&txn);
             }
         }
+    }
+
+    /// Evicts one finished label at once; false when there is none.
+    pub fn evict(&self, db: &str, label: &str) -> bool {
+        let mut databases = self.databases.lock();
+        let Some(of_db) = databases.get_mut(db) else {
+            return false;
+        };
+        let Some(at) = of_db.finished.iter().position(|txn| txn.label == label) else {
+            return false;
+        };
+        if let Some(txn) = of_db.finished.remove(at) {
+            of_db.forget(&txn);
+        }
+        true
+    }
+
+    /// FE found a coordinating BE dead: what is still in PREPARE is aborted.
+    pub fn abort_of_backend(&self, backend: usize, reason: &str) {
+        let lost: Vec<Arc<Txn>> = self
+            .open
+            .lock()
+            .values()
+            .filter(|txn| txn.backend == Some(backend) && txn.state() == TxnState::Prepare)
+            .cloned()
+            .collect();
+        for txn in lost {
+            // It may have been committed or cancelled meanwhile.
+            let _ = self.abort(&txn, reason);
+        }
+    }
+
+    /// Ids below this one were given out before now.
+    pub fn watershed(&self) -> i64 {
+        self.next_id.load(Ordering::Relaxed)
+    }
+
+    /// Unfinished transactions of a table begun before `watershed`.
+    pub fn open_before(&self, db: &str, table: &str, watershed: i64) -> usize {
+        let open = self.open.lock();
+        open.values()
+            .filter(|t| t.id < watershed && t.db == db && t.table == table)
+            .count()
     }
 
     /// A database was dropped: one of the same name starts without labels.
@@ -283,45 +367,82 @@ fn is_done(txn: &Txn) -> bool {
     matches!(txn.state(), TxnState::Visible | TxnState::Aborted)
 }
 
-pub fn running_txns(db: &str, running: usize) -> String {
-    format!("current running txns on db {db} is {running}, larger than limit {MAX_RUNNING_TXN_NUM_PER_DB}")
+pub fn running_txns(db: &str, running: u64, limit: u64) -> String {
+    format!("current running txns on db {db} is {running}, larger than limit {limit}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn manager() -> TxnManager {
+        TxnManager::new(Arc::default())
+    }
+
+    fn begin(txns: &TxnManager, db: &str, label: &str) -> Result<Arc<Txn>, BeginError> {
+        txns.begin(Begin {
+            db,
+            table: "t",
+            label,
+            user: "root",
+            backend: Some(0),
+        })
+    }
+
     #[test]
     fn an_aborted_label_is_free_again() {
-        let txns = TxnManager::default();
-        let first = txns.begin("d", "t", "l", "root").unwrap();
+        let txns = manager();
+        let first = begin(&txns, "d", "l").unwrap();
         assert!(matches!(
-            txns.begin("d", "t", "l", "root"),
+            begin(&txns, "d", "l"),
             Err(BeginError::LabelUsed { status: "RUNNING" })
         ));
-        assert!(
-            txns.begin("other", "t", "l", "root").is_ok(),
-            "labels are per database"
-        );
+        assert!(begin(&txns, "other", "l").is_ok(), "labels are per database");
         txns.abort(&first, "user cancel").unwrap();
-        let second = txns.begin("d", "t", "l", "root").unwrap();
+        let second = begin(&txns, "d", "l").unwrap();
         second.commit().unwrap();
         assert!(matches!(
-            txns.begin("d", "t", "l", "root"),
+            begin(&txns, "d", "l"),
             Err(BeginError::LabelUsed { status: "FINISHED" })
         ));
         assert!(second.abort("too late").is_err());
     }
 
+    /// stream-load-and-relay.md §1.6: label_keep_max_num = 1000 per DB evicts by count, ignoring age, at the cleaner's
+    /// interval.
     #[test]
-    fn label_memory_is_a_thousand_per_database() {
-        let txns = TxnManager::default();
-        for i in 0..=LABEL_KEEP_MAX_NUM {
-            let txn = txns.begin("d", "t", &format!("l{i}"), "root").unwrap();
+    fn the_cleaner_keeps_a_thousand_labels_per_database() {
+        let txns = manager();
+        for i in 0..=1000 {
+            let txn = begin(&txns, "d", &format!("l{i}")).unwrap();
             txn.commit().unwrap();
             txns.make_visible(txn.id);
         }
+        assert!(
+            txns.by_label("d", "l0").is_some(),
+            "remembered until the cleaner comes"
+        );
+        txns.clean();
         assert!(txns.by_label("d", "l0").is_none(), "evicted by count");
         assert!(txns.by_label("d", "l1").is_some());
+        assert!(txns.evict("d", "l7") && !txns.evict("d", "l7"));
+        assert!(
+            begin(&txns, "d", "l7").is_ok(),
+            "an evicted label is not known as used"
+        );
+    }
+
+    #[test]
+    fn a_dead_backend_aborts_what_it_was_loading_and_keeps_what_is_prepared() {
+        let txns = manager();
+        let (loading, prepared) = (begin(&txns, "d", "a").unwrap(), begin(&txns, "d", "b").unwrap());
+        prepared.prepare().unwrap();
+        txns.abort_of_backend(1, "coordinate BE is down");
+        assert_eq!(loading.state(), TxnState::Prepare, "another BE's");
+        txns.abort_of_backend(0, "coordinate BE is down");
+        assert_eq!(
+            (loading.state(), prepared.state()),
+            (TxnState::Aborted, TxnState::Prepared)
+        );
     }
 }

@@ -16,8 +16,10 @@ use opensrv_mysql::{
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::cluster::Cluster;
+use crate::door;
 use crate::query::engine::Answer;
 use crate::sql::error::{ErrorCode, SqlError};
 use crate::sql::lex::{self, Kind};
@@ -26,27 +28,19 @@ use crate::sql::session::{Outcome, Session};
 /// What FE's mysql_server_version says.
 const SERVER_VERSION: &str = "8.0.33";
 
-pub async fn serve(listener: TcpListener, cluster: Arc<Cluster>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let cluster = cluster.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = connection(stream, cluster).await {
-                        tracing::debug!(%error, %peer, "mysql connection ended");
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+pub async fn serve(listener: TcpListener, up: watch::Receiver<bool>, cluster: Arc<Cluster>) {
+    door::serve(listener, up, |stream, peer| {
+        let cluster = cluster.clone();
+        async move {
+            if let Err(error) = connection(stream, cluster).await {
+                tracing::debug!(%error, %peer, "mysql connection ended");
             }
         }
-    }
+    })
+    .await;
 }
 
 async fn connection(stream: TcpStream, cluster: Arc<Cluster>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
     let refusal = login::Refusal::default();
     let door = Door {

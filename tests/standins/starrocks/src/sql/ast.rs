@@ -168,6 +168,8 @@ pub enum Statement {
     Show(Show, ShowFilter),
     Describe(ObjectName),
     Use(String),
+    /// `ADMIN SET FRONTEND CONFIG`.
+    SetConfig(BTreeMap<String, String>),
     /// `SET …`: the assignments' source.
     Set(String),
     Sync,

@@ -10,7 +10,7 @@ use super::error::SqlError;
 use super::session::Session;
 use crate::load::convert;
 use crate::load::plan::now_in;
-use crate::load::txn::{BeginError, TxnState};
+use crate::load::txn::{Begin, BeginError, TxnState};
 use crate::query::cells::Cell;
 use crate::table::key::{self, PRIMARY_KEY_LIMIT};
 use crate::table::schema::{Column, DefaultValue, TableDef, TableModel};
@@ -135,7 +135,13 @@ async fn commit(
     let label = format!("insert_{}", uuid::Uuid::new_v4());
     let txn = cluster
         .txns
-        .begin(&name.db, &name.name, &label, &session.user)
+        .begin(Begin {
+            db: &name.db,
+            table: &name.name,
+            label: &label,
+            user: &session.user,
+            backend: None,
+        })
         .map_err(|e| match e {
             BeginError::TooManyRunning(message) => SqlError::internal(message),
             BeginError::LabelUsed { .. } => {

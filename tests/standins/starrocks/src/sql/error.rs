@@ -51,6 +51,11 @@ impl SqlError {
         )
     }
 
+    /// What running a statement refuses: the text alone.
+    pub fn ddl(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Parse, message)
+    }
+
     pub fn unknown_table(db: &str, table: &str) -> Self {
         Self::new(
             ErrorCode::NoSuchTable,

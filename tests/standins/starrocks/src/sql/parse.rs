@@ -3,7 +3,7 @@
 use super::ast::*;
 use super::lex::{Cursor, Kind, SyntaxError};
 use super::parse_alter::alter_table;
-use super::parse_table::{create_table, object_name};
+use super::parse_table::{create_table, object_name, properties};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
@@ -87,6 +87,9 @@ fn statement(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     if c.take("SHOW") {
         return show(c);
     }
+    if c.take("ADMIN SET FRONTEND CONFIG") {
+        return properties(c).map(Statement::SetConfig);
+    }
     if c.take("ADMIN SHOW FRONTEND CONFIG") {
         let filter = show_filter(c)?;
         return Ok(Statement::Show(Show::FrontendConfig, filter));
@@ -168,7 +171,7 @@ fn create(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         let if_not_exists = c.take("IF NOT EXISTS");
         let name = object_name(c)?.name;
         if c.take("PROPERTIES") {
-            super::parse_table::properties(c)?;
+            properties(c)?;
         }
         return Ok(Statement::CreateDatabase { if_not_exists, name });
     }

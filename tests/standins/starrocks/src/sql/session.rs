@@ -95,6 +95,14 @@ impl Session {
             }
             Statement::Use(name) => self.use_database(&name)?,
             Statement::Set(assignments) => self.variables.set(&assignments),
+            Statement::SetConfig(values) => {
+                for (name, value) in values {
+                    self.cluster
+                        .config
+                        .set_by_name(&name, &value)
+                        .map_err(SqlError::ddl)?;
+                }
+            }
             Statement::Sync => self.cluster.sync(),
             Statement::Nothing => {}
             change => self.change(change).await?,

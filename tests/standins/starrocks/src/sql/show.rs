@@ -67,7 +67,7 @@ async fn grid(session: &Session, what: &Show) -> Result<Grid, SqlError> {
         ),
         Show::Processlist => Grid::text(&["Id", "User", "Host", "Db", "Command", "Time", "State", "Info"]),
         Show::Proc(path) => proc(cluster, path)?,
-        Show::FrontendConfig => frontend_config(),
+        Show::FrontendConfig => frontend_config(cluster),
         Show::Partitions(name) => partitions(session, &resolve(session, name)?)?,
         Show::Engines => Grid::text(&["Engine", "Support", "Comment", "Transactions", "XA", "Savepoints"])
             .row(
@@ -361,25 +361,31 @@ fn backends(cluster: &Cluster, any: bool) -> Grid {
         "Alive",
         "Version",
     ]);
-    if any {
-        let started = timestamp(cluster.started).render(0);
+    let started = timestamp(cluster.started).render(0);
+    for (i, node) in cluster.nodes.backends.iter().enumerate().filter(|_| any) {
+        let (id, alive) = ((10_001 + i).to_string(), node.is_alive().to_string());
+        let (ip, port) = host_and_port(&node.http);
         grid.push_text([
-            "10001",
-            "127.0.0.1",
+            &id,
+            ip,
             "9050",
             "9060",
-            "8040",
+            port,
             &started,
-            "true",
+            &alive,
             &cluster.settings.version,
         ]);
     }
     grid
 }
 
+fn host_and_port(address: &str) -> (&str, &str) {
+    address.rsplit_once(':').unwrap_or((address, ""))
+}
+
 fn frontends(cluster: &Cluster) -> Grid {
     let started = timestamp(cluster.started).render(0);
-    Grid::text(&[
+    let mut grid = Grid::text(&[
         "Id",
         "Name",
         "IP",
@@ -390,36 +396,38 @@ fn frontends(cluster: &Cluster) -> Grid {
         "Alive",
         "StartTime",
         "Version",
-    ])
-    .row(
-        [
-            "1",
-            "127.0.0.1_9010",
-            "127.0.0.1",
-            "8030",
-            "9030",
-            "LEADER",
-            "true",
-            "true",
-            &started,
-            &cluster.settings.version,
-        ]
-        .map(text)
-        .into(),
-    )
+    ]);
+    let leader = cluster.nodes.leader();
+    for (i, node) in cluster.nodes.frontends.iter().enumerate() {
+        let (ip, http) = host_and_port(&node.http);
+        let (id, name, alive) = (
+            (i + 1).to_string(),
+            format!("{ip}_{}", 9010 + i),
+            node.is_up().to_string(),
+        );
+        let role = if i == leader { "LEADER" } else { "FOLLOWER" };
+        let mysql = host_and_port(&node.mysql).1;
+        let version = &cluster.settings.version;
+        grid.push_text([
+            &id, &name, ip, http, mysql, role, "true", &alive, &started, version,
+        ]);
+    }
+    grid
 }
 
-fn frontend_config() -> Grid {
+fn frontend_config(cluster: &Cluster) -> Grid {
     let mut grid = Grid::text(&["Key", "AliasNames", "Value", "Type", "IsMutable", "Comment"]);
     for (key, value, kind, mutable) in [
         ("enable_fast_schema_evolution", "true", "boolean", "true"),
-        ("label_keep_max_num", "1000", "int", "true"),
-        ("max_running_txn_num_per_db", "1000", "int", "true"),
         ("mysql_server_version", "8.0.33", "String", "false"),
         ("run_mode", "shared_nothing", "String", "false"),
     ] {
         grid.push_text([key, "[]", value, kind, mutable, ""]);
     }
+    for (key, value) in cluster.config.list() {
+        grid.push_text([key, "[]", &value.to_string(), "int", "true", ""]);
+    }
+    grid.rows.sort_by_key(|row| row[0].render(0));
     grid
 }
 

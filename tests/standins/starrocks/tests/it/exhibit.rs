@@ -116,6 +116,31 @@ impl Exhibit {
             .expect("id")
     }
 
+    /// A knob of the admin API.
+    pub(crate) async fn put(&self, path: &str, body: Json) {
+        let url = format!("{}/{path}", self.standin.addresses.admin);
+        let response = self
+            .http
+            .put(url)
+            .json(&body)
+            .send()
+            .await
+            .expect("admin answers");
+        assert_eq!(response.status(), 204, "{path} {body}");
+    }
+
+    /// A Stream Load straight to the BE whose connection may break.
+    pub(crate) async fn load_with_result(&self, label: &str, body: &str) -> Result<Json, reqwest::Error> {
+        let url = format!("{}/api/d/t/_stream_load", self.standin.addresses.be_http);
+        let request = self
+            .http
+            .put(url)
+            .header("authorization", ROOT)
+            .header("format", "json")
+            .header("label", label);
+        request.body(body.to_owned()).send().await?.json().await
+    }
+
     pub(crate) async fn state_of(&self, label: &str) -> String {
         let url = format!(
             "{}/api/d/get_load_state?label={label}",

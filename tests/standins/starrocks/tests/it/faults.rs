@@ -217,3 +217,40 @@ async fn counters_count() {
     assert_eq!(counters["loads"], json!({"Fail": 1, "Success": 1}));
     assert_eq!(counters["rows_loaded"], 2);
 }
+
+/// stream-load-and-relay.md §1.2: bad rows come with an ErrorURL whose lines are "Error: … Row: …".
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_rejected_by_order_with_their_line_in_the_error_log() {
+    let x = Exhibit::with_table().await;
+    x.fault(json!({"kind": "reject_rows", "contains": "poison"}))
+        .await;
+    let body = "{\"id\":1,\"name\":\"good\"}{\"id\":2,\"name\":\"poison\"}";
+    let reply = x.load_with("t", &[L], body).await;
+    assert_eq!(
+        (&reply["Status"], &reply["NumberFilteredRows"]),
+        (&json!("Fail"), &json!(1))
+    );
+    assert_eq!(reply["Message"], "too many filtered rows");
+    let log = x
+        .http
+        .get(reply["ErrorURL"].as_str().unwrap())
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(log.contains("Row: {\"id\":2,\"name\":\"poison\"}"), "{log}");
+    assert_eq!(x.load("{\"id\":1,\"name\":\"good\"}").await["Status"], "Success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_state_can_be_out_of_reach() {
+    let x = Exhibit::with_table().await;
+    x.fault(json!({"kind": "state_error", "status": 500, "count": 1}))
+        .await;
+    let url = format!("{}/api/d/get_load_state?label=l", x.standin.addresses.fe_http);
+    let get = || x.http.get(&url).header("authorization", ROOT).send();
+    assert_eq!(get().await.unwrap().status(), 500);
+    assert_eq!(get().await.unwrap().status(), 200);
+}

@@ -225,3 +225,55 @@ async fn a_transaction_gathers_loads_under_one_label() {
     );
     assert_eq!(x.select("SELECT count(*) FROM t").await, "2");
 }
+
+/// stream-load-and-relay.md §1.6: label_keep_max_num evicts by count, ignoring age; label_keep_max_second by age.
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_are_evicted_by_count_by_age_and_by_order() {
+    let x = Exhibit::with_table().await;
+    x.sql("ADMIN SET FRONTEND CONFIG (\"label_keep_max_num\" = \"2\")")
+        .await;
+    assert_eq!(
+        x.select("ADMIN SHOW FRONTEND CONFIG LIKE 'label_keep_max_num'")
+            .await,
+        "label_keep_max_num|[]|2|int|true|"
+    );
+    for label in ["a", "b", "c"] {
+        x.load_with("t", &[("label", label)], "{\"id\":1}").await;
+    }
+    assert_eq!(x.state_of("a").await, "VISIBLE", "until the cleaner comes");
+    let post = |path: &str| {
+        x.http
+            .post(format!("{}/{path}", x.standin.addresses.admin))
+            .send()
+    };
+    post("labels/clean").await.unwrap();
+    assert_eq!(
+        (x.state_of("a").await.as_str(), x.state_of("b").await.as_str()),
+        ("UNKNOWN", "VISIBLE")
+    );
+    let again = x.load_with("t", &[("label", "a")], "{\"id\":2}").await;
+    assert_eq!(
+        again["Status"], "Success",
+        "an evicted label protects nothing: {again}"
+    );
+    let url = format!("{}/labels/d/c", x.standin.addresses.admin);
+    assert_eq!(x.http.delete(&url).send().await.unwrap().status(), 204);
+    assert_eq!(x.state_of("c").await, "UNKNOWN");
+    x.put("config", json!({"label_keep_max_num": 1000, "label_keep_max_second": 0, "transaction_clean_interval_second": 1}))
+        .await;
+    x.until("b", "UNKNOWN").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_load_commits_after_its_client_died() {
+    let x = Exhibit::with_table().await;
+    x.fault(json!({"kind": "hold_prepare", "delay_ms": 300, "count": 1}))
+        .await;
+    let load = x.load_with_result("late", "{\"id\":1,\"v\":5}");
+    let died = tokio::time::timeout(Duration::from_millis(100), load).await;
+    assert!(died.is_err(), "the client gave up");
+    assert_eq!(x.state_of("late").await, "PREPARE");
+    x.load("{\"id\":1,\"v\":6}").await;
+    x.until("late", "VISIBLE").await;
+    assert_eq!(x.select("SELECT v FROM t").await, "5");
+}

@@ -8,5 +8,7 @@ mod java_sdk;
 mod json_rules;
 mod labels;
 mod mysql_client;
+mod nodes;
 mod queries;
 mod statements;
+mod transactions;
