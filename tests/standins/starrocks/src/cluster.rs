@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::accounts::{Accounts, Identity};
 use crate::config::FrontendConfig;
 use crate::counters::Counters;
 use crate::faults::{FaultKind, Faults};
+use crate::jobs::Jobs;
 use crate::load::session::Sessions;
 use crate::load::txn::{Txn, TxnManager};
 use crate::nodes::Nodes;
@@ -44,32 +46,17 @@ pub struct Cluster {
     pub catalog: RwLock<Catalog>,
     pub txns: TxnManager,
     pub sessions: Sessions,
-    /// User name to password.
-    pub users: BTreeMap<String, String>,
+    pub accounts: RwLock<Accounts>,
     pub faults: Faults,
     pub counters: Counters,
-    pub jobs: Mutex<Vec<AlterJob>>,
+    pub jobs: Jobs,
     error_logs: Mutex<VecDeque<(String, String)>>,
     next_connection: AtomicU64,
     pub started: jiff::Timestamp,
 }
 
-/// A row of SHOW ALTER TABLE COLUMN: what fast schema evolution leaves behind.
-#[derive(Debug, Clone)]
-pub struct AlterJob {
-    pub id: i64,
-    pub db: String,
-    pub table: String,
-    pub created: jiff::Timestamp,
-    pub finished: jiff::Timestamp,
-    pub index_id: i64,
-    pub schema_version: i64,
-    pub txn_id: i64,
-}
-
-/// Error logs and alter jobs are kept up to these numbers.
+/// Error logs kept.
 const ERROR_LOGS: usize = 200;
-const ALTER_JOBS: usize = 1000;
 
 impl Cluster {
     pub fn new(settings: Settings, users: BTreeMap<String, String>, nodes: Nodes) -> Self {
@@ -81,10 +68,10 @@ impl Cluster {
             catalog: RwLock::default(),
             txns: TxnManager::new(config),
             sessions: Sessions::default(),
-            users,
+            accounts: RwLock::new(Accounts::new(users)),
             faults: Faults::default(),
             counters: Counters::default(),
-            jobs: Mutex::default(),
+            jobs: Jobs::default(),
             error_logs: Mutex::default(),
             next_connection: AtomicU64::new(1),
             started: jiff::Timestamp::now(),
@@ -95,8 +82,23 @@ impl Cluster {
         self.next_connection.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn password_of(&self, user: &str) -> Option<&str> {
-        self.users.get(user).map(String::as_str)
+    pub fn password_of(&self, user: &str) -> Option<String> {
+        self.accounts
+            .read()
+            .users
+            .get(user)
+            .map(|user| user.password.clone())
+    }
+
+    /// May the user load into this table? Default roles count. A table that does not exist is for the load to report.
+    pub fn may_load(&self, user: &str, db: &str, table: &str) -> Result<(), Identity> {
+        let target = self.catalog.read().target(db, table);
+        let accounts = self.accounts.read();
+        let who = accounts.login(user);
+        match target {
+            Some(target) if !accounts.allows(&who, "INSERT", target) => Err(who),
+            _ => Ok(()),
+        }
     }
 
     /// A BE's process dies or returns, and FE believes what `heartbeat` says. FE aborts what a BE it knows to be dead, or
@@ -126,14 +128,6 @@ impl Cluster {
             .iter()
             .find(|(i, _)| i == id)
             .map(|(_, text)| text.clone())
-    }
-
-    pub fn remember_job(&self, job: AlterJob) {
-        let mut jobs = self.jobs.lock();
-        jobs.push(job);
-        if jobs.len() > ALTER_JOBS {
-            jobs.remove(0);
-        }
     }
 
     /// Commits a write set under its transaction and starts publishing it. The rows become visible `delay` later,

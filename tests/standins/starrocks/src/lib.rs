@@ -3,12 +3,14 @@
 //! It speaks what clients were built against — redirects, texts, key orders, label states, publish delays — and
 //! answers SELECTs for real. What it does not know it refuses by name.
 
+pub mod accounts;
 pub mod cluster;
 pub mod config;
 pub mod counters;
 pub mod door;
 pub mod faults;
 pub mod http;
+pub mod jobs;
 pub mod load;
 pub mod mysql;
 pub mod nodes;
@@ -121,6 +123,7 @@ impl Standin {
             }));
         }
         tasks.spawn(clean_labels(cluster.clone()));
+        tasks.spawn(run_jobs(cluster.clone()));
         let router = http::admin::router(cluster.clone());
         tasks.spawn(async move {
             if let Err(error) = axum::serve(admin, router).await {
@@ -180,5 +183,14 @@ async fn clean_labels(cluster: Arc<Cluster>) {
         let period = |c: &config::FrontendConfig| c.get(Key::TransactionCleanIntervalSecond) * 1000;
         cluster.config.period(period).await;
         cluster.txns.clean();
+    }
+}
+
+/// FE's alter scheduler.
+async fn run_jobs(cluster: Arc<Cluster>) {
+    loop {
+        let period = |c: &config::FrontendConfig| c.get(Key::AlterSchedulerIntervalMillisecond);
+        cluster.config.period(period).await;
+        cluster.jobs.tick(&cluster);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use standin_starrocks::cluster::Settings;
+use standin_starrocks::config::Key;
 use standin_starrocks::{Config, Standin};
 use tokio::io::AsyncReadExt as _;
 
@@ -39,6 +40,9 @@ struct Args {
     fe_count: u8,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     be_count: u8,
+    /// One step of every ALTER job per interval; a real FE takes 10s.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    alter_interval: Duration,
     #[arg(long)]
     exit_on_stdin_eof: bool,
 }
@@ -87,6 +91,11 @@ async fn main() -> anyhow::Result<()> {
         },
     };
     let standin = Standin::start(config).await.context("cannot open the doors")?;
+    let interval = u64::try_from(args.alter_interval.as_millis()).unwrap_or(u64::MAX);
+    standin
+        .cluster
+        .config
+        .set(Key::AlterSchedulerIntervalMillisecond, interval);
     println!("{}", serde_json::to_string(&standin.addresses)?);
     tokio::select! {
         () = standin.wait() => anyhow::bail!("a door closed"),

@@ -23,6 +23,9 @@ pub fn router(cluster: Arc<Cluster>) -> Router {
         .route("/labels/{db}", get(labels))
         .route("/labels/{db}/{label}", delete(evict))
         .route("/config", get(config).put(configure))
+        .route("/alter", get(jobs))
+        .route("/alter/tick", post(tick))
+        .route("/alter/{id}/cancel", post(cancel_job))
         .route("/nodes", get(nodes))
         .route("/fe/{index}", put(frontend))
         .route("/be/{index}", put(backend))
@@ -113,6 +116,41 @@ async fn configure(
     (StatusCode::NO_CONTENT, String::new())
 }
 
+async fn jobs(State(cluster): State<Arc<Cluster>>) -> Json<Value> {
+    let jobs = cluster.jobs.list().into_iter().map(|job| {
+        json!({
+            "id": job.id, "db": job.db, "table": job.table, "state": job.state.as_str(), "message": job.message,
+            "watershed": job.txn_id,
+        })
+    });
+    Json(json!({ "jobs": jobs.collect::<Vec<_>>() }))
+}
+
+/// One step of every job, now; answers what they are then.
+async fn tick(State(cluster): State<Arc<Cluster>>) -> Json<Value> {
+    cluster.jobs.tick(&cluster);
+    jobs(State(cluster)).await
+}
+
+#[derive(Debug, Deserialize)]
+struct Cancel {
+    /// `Msg` of the job.
+    message: String,
+}
+
+/// What cancels a job from within.
+async fn cancel_job(
+    State(cluster): State<Arc<Cluster>>,
+    Path(id): Path<i64>,
+    Json(wanted): Json<Cancel>,
+) -> StatusCode {
+    if cluster.jobs.cancel(id, &wanted.message) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::NOT_FOUND
+    }
+}
+
 async fn nodes(State(cluster): State<Arc<Cluster>>) -> Json<Value> {
     let list = |nodes: &[Node]| -> Vec<Value> {
         let show =
@@ -130,6 +168,18 @@ struct Process {
     heartbeat: Option<bool>,
 }
 
+/// Waits until the node's doors are what they shall be: open, or refusing.
+async fn settled(node: &Node) {
+    for address in [&node.http, &node.mysql].into_iter().filter(|a| !a.is_empty()) {
+        for _ in 0..1000 {
+            if tokio::net::TcpStream::connect(address).await.is_ok() == node.is_up() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}
+
 async fn frontend(
     State(cluster): State<Arc<Cluster>>,
     Path(index): Path<usize>,
@@ -139,6 +189,7 @@ async fn frontend(
         return StatusCode::NOT_FOUND;
     };
     node.set(wanted.up, wanted.heartbeat.unwrap_or(wanted.up));
+    settled(node).await;
     StatusCode::NO_CONTENT
 }
 
@@ -151,6 +202,7 @@ async fn backend(
         return StatusCode::NOT_FOUND;
     }
     cluster.set_backend(index, wanted.up, wanted.heartbeat.unwrap_or(wanted.up));
+    settled(&cluster.nodes.backends[index]).await;
     StatusCode::NO_CONTENT
 }
 

@@ -118,6 +118,7 @@ impl Be {
             .unwrap_or_default();
         let fail = |message: String| Box::new(LoadReply::fail(label, message));
         let user = self.authenticate(headers, db, table, peer).map_err(fail)?;
+        self.authorize(&user, db, table).map_err(fail)?;
         Load::begin(
             &self.cluster,
             LoadRequest {
@@ -134,6 +135,15 @@ impl Be {
         )
     }
 
+    /// FE checks the grants when the transaction begins.
+    pub fn authorize(&self, user: &str, db: &str, table: &str) -> Result<(), String> {
+        let denied = |who| {
+            let accounts = self.cluster.accounts.read();
+            accounts.denied(&who, "INSERT", &format!("TABLE {table}"))
+        };
+        self.cluster.may_load(user, db, table).map_err(denied)
+    }
+
     pub fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -142,7 +152,10 @@ impl Be {
         peer: SocketAddr,
     ) -> Result<String, String> {
         let credentials = auth::basic(headers).ok_or("no valid Basic authorization")?;
-        let known = self.cluster.password_of(&credentials.user) == Some(credentials.password.as_str());
+        let known = self
+            .cluster
+            .password_of(&credentials.user)
+            .is_some_and(|p| p == credentials.password);
         if !known
             || self
                 .cluster

@@ -49,7 +49,7 @@ impl Fe {
             }),
             (_, ["api", "transaction", operation]) => match self.authenticate(&request, peer, "", "") {
                 Err(refused) => *refused,
-                Ok(()) => match self.to_leader(&request) {
+                Ok(_) => match self.to_leader(&request) {
                     Some(redirect) => redirect,
                     None => transaction::fe(&self.cluster, &request, operation).await,
                 },
@@ -64,11 +64,14 @@ impl Fe {
         peer: SocketAddr,
         db: &str,
         table: &str,
-    ) -> Result<(), Box<HttpResponse>> {
+    ) -> Result<String, Box<HttpResponse>> {
         let Some(credentials) = auth::basic(request.headers()) else {
             return Err(Box::new(responses::fe_unauthorized("Need auth information.")));
         };
-        let known = self.cluster.password_of(&credentials.user) == Some(credentials.password.as_str());
+        let known = self
+            .cluster
+            .password_of(&credentials.user)
+            .is_some_and(|p| p == credentials.password);
         if !known
             || self
                 .cluster
@@ -82,7 +85,7 @@ impl Fe {
                 peer.ip()
             ))));
         }
-        Ok(())
+        Ok(credentials.user)
     }
 
     fn authorized(
@@ -94,7 +97,7 @@ impl Fe {
         then: impl FnOnce() -> HttpResponse,
     ) -> HttpResponse {
         match self.authenticate(request, peer, db, table) {
-            Ok(()) => then(),
+            Ok(_) => then(),
             Err(refused) => *refused,
         }
     }
@@ -117,9 +120,10 @@ impl Fe {
         table: &str,
         peer: SocketAddr,
     ) -> HttpResponse {
-        if let Err(refused) = self.authenticate(request, peer, db, table) {
-            return *refused;
-        }
+        let user = match self.authenticate(request, peer, db, table) {
+            Ok(user) => user,
+            Err(refused) => return *refused,
+        };
         if let Some((_, fault)) = self.cluster.faults.take(FaultKind::FeError, db, table) {
             let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             return responses::fe_error(status, "internal error");
@@ -131,6 +135,9 @@ impl Fe {
         // HTTP/1.0 knows no Expect and is exempt.
         if !expects && request.version() != Version::HTTP_10 {
             return responses::fe_failed("DdlException", "There is no 100-continue header");
+        }
+        if let Err(who) = self.cluster.may_load(&user, db, table) {
+            return responses::fe_unauthorized(&self.cluster.accounts.read().denied_http(&who));
         }
         let faults = &self.cluster.faults;
         let chosen = match faults.take(FaultKind::NoBackendAlive, db, table) {

@@ -135,6 +135,14 @@ async fn run(
     out.text("Message", "");
     match operation {
         "begin" => {
+            let text = |name: &str| {
+                headers
+                    .get(name)
+                    .and_then(|v| v.to_str().ok())
+                    .unwrap_or_default()
+            };
+            be.authorize(user, text("db"), text("table"))
+                .map_err(TxnError::Internal)?;
             let session = session::begin(cluster, headers, user, be.index)?;
             out.text("Label", &session.txn.label);
             out.number("TxnId", session.txn.id);

@@ -21,6 +21,8 @@ pub struct LoadPlan {
     pub zone: TimeZone,
     pub merge_condition: Option<usize>,
     pub partial: Option<Vec<usize>>,
+    /// Jobs that had replaced the table's tablets by then.
+    pub rewrites: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +96,7 @@ impl LoadPlan {
             zone,
             merge_condition: merge_condition(def, headers)?,
             partial,
+            rewrites: def.rewrites,
         })
     }
 }

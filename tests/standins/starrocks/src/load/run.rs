@@ -18,7 +18,7 @@ use crate::config::Key;
 use crate::faults::{Fault, FaultKind};
 use crate::http::responses::LoadReply;
 use crate::table::compaction::{TABLET_MAX_VERSIONS, too_many_versions};
-use crate::table::schema::{Column, TableModel};
+use crate::table::schema::TableModel;
 use crate::table::store::Table;
 
 /// `streaming_load_max_batch_size_mb`.
@@ -237,24 +237,9 @@ impl Load {
         (ratio > self.headers.max_filter_ratio).then(|| "too many filtered rows".to_owned())
     }
 
-    /// A load planned before a change of a column's type finds its tablets gone.
+    /// A load planned before a job finished finds its tablets deleted (starrocks-ddl-and-schema-evolution.md §1.5).
     fn check_schema(&self) -> Result<(), String> {
-        let state = self.table.read();
-        let changed = |c: &Column| {
-            state
-                .def
-                .columns
-                .iter()
-                .any(|now| now.slot == c.slot && now.ty != c.ty)
-        };
-        if self.plan.columns.iter().any(changed) {
-            return Err(format!(
-                "Fail to get tablet, perhaps this table is doing schema change, or it has already been deleted. Please \
-                 try again. tablet: {}",
-                self.table.id
-            ));
-        }
-        Ok(())
+        check_tablets(&self.table, self.plan.rewrites)
     }
 
     async fn commit(&self, converted: Converted, mut reply: LoadReply) -> Outcome {
@@ -385,6 +370,17 @@ fn plan(cluster: &Cluster, request: &Request<'_>) -> Result<(Arc<Table>, LoadPla
     let table = table.ok_or_else(|| format!("unknown table, table={}", request.table))?;
     let plan = LoadPlan::new(&table.read().def, &request.headers)?;
     Ok((table, plan))
+}
+
+pub(super) fn check_tablets(table: &Table, planned: u64) -> Result<(), String> {
+    if table.read().def.rewrites == planned {
+        return Ok(());
+    }
+    Err(format!(
+        "Fail to get tablet, perhaps this table is doing schema change, or it has already been deleted. Please try again. \
+         tablet: {}",
+        table.id
+    ))
 }
 
 /// FE aborts what is still in PREPARE when its timeout is over.

@@ -65,6 +65,8 @@ struct Gathered {
     set: WriteSet,
     totals: Totals,
     loads: u32,
+    /// Jobs that had replaced the table's tablets when the data was written.
+    rewrites: u64,
     /// Lines of bad rows, for the error log.
     errors: String,
     max_filter_ratio: f64,
@@ -143,6 +145,7 @@ pub fn begin(
         set: WriteSet::default(),
         totals: Totals::default(),
         loads: 0,
+        rewrites: 0,
         errors: String::new(),
         max_filter_ratio: 0.0,
     };
@@ -255,6 +258,7 @@ impl Session {
     ) -> Result<u64, TxnError> {
         let _busy = self.guard()?;
         let bytes = body.len() as u64;
+        let rewrites = self.table.read().def.rewrites;
         let loaded = self.convert(headers, body).await;
         match loaded {
             Ok((converted, ratio)) => {
@@ -266,6 +270,7 @@ impl Session {
                 gathered.totals.filtered += converted.filtered;
                 gathered.totals.bytes += bytes;
                 gathered.loads += 1;
+                gathered.rewrites = rewrites;
                 gathered.errors.push_str(&converted.errors);
                 gathered.max_filter_ratio = ratio;
                 *self.last_request.lock() = Instant::now();
@@ -358,6 +363,8 @@ impl Session {
         if self.txn.state() == TxnState::Prepare {
             self.check_data(cluster)?;
         }
+        let planned = self.gathered.lock().rewrites;
+        super::run::check_tablets(&self.table, planned).map_err(|message| self.fail(cluster, message))?;
         let set = std::mem::take(&mut self.gathered.lock().set);
         let loaded = {
             let t = self.totals();

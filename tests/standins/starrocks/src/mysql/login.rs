@@ -42,6 +42,21 @@ fn denied(sequence: u8, message: &str) -> Vec<u8> {
     packet
 }
 
+/// An error packet of code 1044, which stands for 5203, with the code it shall have. Header and payload may come in one
+/// write or two.
+fn renumbered(bytes: &[u8]) -> Option<Vec<u8>> {
+    const STANDS_FOR_5203: [u8; 3] = [0xff, 0x14, 0x04];
+    let at = [0, 4].into_iter().find(|at| {
+        bytes
+            .get(*at..at + 3)
+            .is_some_and(|found| *found == STANDS_FOR_5203)
+            && bytes.get(at + 3) == Some(&b'#')
+    })?;
+    let mut bytes = bytes.to_vec();
+    bytes[at + 1..at + 3].copy_from_slice(&5203_u16.to_le_bytes());
+    Some(bytes)
+}
+
 impl<W: AsyncWrite + Unpin> LoginWriter<W> {
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some((packet, written)) = &mut self.packet
@@ -69,7 +84,10 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for LoginWriter<W> {
             self.packet = Some((denied(sequence, &message), 0));
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        match renumbered(bytes) {
+            Some(bytes) => Pin::new(&mut self.inner).poll_write(cx, &bytes),
+            None => Pin::new(&mut self.inner).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -90,7 +90,7 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Door {
             .session
             .cluster
             .password_of(&name)
-            .is_some_and(|p| auth::check(p, salt, response));
+            .is_some_and(|p| auth::check(&p, salt, response));
         if !known {
             let with = if response.is_empty() { "NO" } else { "YES" };
             *self.refusal.lock() = Some(format!(
@@ -163,6 +163,7 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Door {
     }
 
     async fn on_init<'a>(&'a mut self, database: &'a str, writer: InitWriter<'a, W>) -> io::Result<()> {
+        self.session.user.clone_from(&self.user.lock());
         match self.session.use_database(database) {
             Ok(()) => writer.ok().await,
             Err(error) => writer.error(kind_of(error.code), error.message.as_bytes()).await,
@@ -258,6 +259,8 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         ErrorCode::BadTable => ErrorKind::ER_BAD_TABLE_ERROR,
         ErrorCode::NoSuchTable => ErrorKind::ER_NO_SUCH_TABLE,
         ErrorCode::DuplicateColumn => ErrorKind::ER_DUP_FIELDNAME,
+        // The login writer turns it into 5203, which opensrv has no name for.
+        ErrorCode::AccessDenied => ErrorKind::ER_DBACCESS_DENIED_ERROR,
         ErrorCode::Unknown => ErrorKind::ER_UNKNOWN_ERROR,
     }
 }

@@ -157,7 +157,11 @@ impl<'a> Engine<'a> {
         if db == "information_schema" {
             let name = relation.name.to_ascii_lowercase();
             let grid = info_schema::table(self.cluster, &name);
-            let grid = grid.ok_or_else(|| SqlError::unknown_table(&db, &relation.name))?;
+            let mut grid = grid.ok_or_else(|| SqlError::unknown_table(&db, &relation.name))?;
+            if name == "columns" && depth == 0 {
+                self.view_columns(&mut grid).await;
+            }
+            info_schema::retain_visible(&mut grid, |db, name| self.session.sees(db, name));
             return Ok((db, Arc::new(Provider::grid(grid))));
         }
         let entity = {
@@ -168,10 +172,24 @@ impl<'a> Engine<'a> {
                 .ok_or_else(|| SqlError::unknown_database(&db))?;
             found.entities.get(&relation.name).cloned()
         };
+        // A view reads what it reads in its own right.
+        if depth == 0 && entity.is_some() {
+            self.session.may_read(&db, &relation.name)?;
+        }
         match entity {
             None => Err(SqlError::unknown_table(&db, &relation.name)),
             Some(Entity::Table(table)) => Ok((db, Arc::new(Provider::table(table)))),
             Some(Entity::View(view)) => Ok((db, self.view(&view, depth + 1).await?)),
+        }
+    }
+
+    /// Columns of views, whose types only a plan tells; a view that no longer plans has none.
+    async fn view_columns(&self, grid: &mut Grid) {
+        let views = self.cluster.catalog.read().all_views();
+        for (db, name, view) in views {
+            if let Ok(schema) = self.view_schema(&view).await {
+                info_schema::push_view_columns(grid, &db, &name, &schema);
+            }
         }
     }
 
@@ -184,6 +202,7 @@ impl<'a> Engine<'a> {
             .statement_to_plan(DfStatement::Statement(Box::new(statement)))
             .await;
         let plan = plan.map_err(|e| SqlError::analysis(e.strip_backtrace()))?;
+        let plan = freeze(plan, view)?;
         let plan = if view.columns.is_empty() {
             plan
         } else {
@@ -194,8 +213,32 @@ impl<'a> Engine<'a> {
 
     /// Names and types of a view's columns.
     pub async fn view_schema(&self, view: &View) -> Result<SchemaRef, SqlError> {
-        Ok(self.view(view, 0).await?.schema())
+        // Not at depth 0: what the view reads is not read here, and its own columns are not asked for again.
+        Ok(self.view(view, 1).await?.schema())
     }
+}
+
+/// Only the columns the query had when the view was made.
+fn freeze(
+    plan: datafusion::logical_expr::LogicalPlan,
+    view: &View,
+) -> Result<datafusion::logical_expr::LogicalPlan, SqlError> {
+    use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+    let columns = plan.schema().columns();
+    if columns.len() == view.frozen.len() {
+        return Ok(plan);
+    }
+    let kept = view.frozen.iter().map(|name| {
+        let found = columns.iter().find(|c| c.name.eq_ignore_ascii_case(name));
+        found.map(|c| Expr::Column(c.clone())).ok_or_else(|| {
+            SqlError::analysis(format!("View references invalid table(s) or column(s): {name}"))
+        })
+    });
+    let kept: Vec<Expr> = kept.collect::<Result<_, _>>()?;
+    LogicalPlanBuilder::from(plan)
+        .project(kept)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(SqlError::internal)
 }
 
 fn rename(

@@ -9,6 +9,8 @@ use datafusion::sql::sqlparser::ast::{
     Statement, Value, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut, visit_relations_mut,
 };
 
+use crate::sql::error::SqlError;
+
 /// A relation of a query as written: `[catalog.][db.]name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Relation {
@@ -90,6 +92,10 @@ pub fn qualify(statement: &mut Statement, known: &[(Relation, String)]) {
 pub trait SessionValues {
     fn function(&self, name: &str) -> Option<String>;
     fn variable(&self, name: &str) -> Option<String>;
+    /// The privilege SELECT on a table or view.
+    fn may_read(&self, db: &str, name: &str) -> Result<(), SqlError>;
+    /// Is a database, or something in it, shown in information_schema?
+    fn sees(&self, db: &str, name: Option<&str>) -> bool;
 }
 
 /// Rewrites all expressions. `columns` are the exact names of the columns of all tables involved: any name that differs

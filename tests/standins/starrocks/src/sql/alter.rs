@@ -1,18 +1,30 @@
-//! ALTER TABLE on the definition: fast schema evolution, metadata only and at once.
+//! ALTER TABLE on the definition: what the table becomes, and whether that is metadata only or a job.
+
+use jiff::tz::TimeZone;
 
 use super::ast::{AlterClause, ColumnSpec, Position};
 use super::error::SqlError;
 use super::rules;
+use crate::jobs::Change;
+use crate::load::convert;
 use crate::table::schema::TableDef;
+use crate::table::store::TableState;
 use crate::table::types::ColumnType;
+use crate::table::value::Value;
+
+/// Cells that must become another type: slot, old type, new type.
+pub type Rewrite = (usize, ColumnType, ColumnType);
 
 /// What a batch of clauses did.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Changed {
+    /// Not a change of metadata alone: a job. The whole statement is fast only if every clause is.
+    pub slow: bool,
     /// A schema change leaves a FINISHED row in SHOW ALTER TABLE COLUMN; comments and properties leave none.
     pub schema: bool,
-    /// Columns whose stored cells must become another type: slot, old type, new type.
-    pub rewrite: Vec<(usize, ColumnType, ColumnType)>,
+    pub rewrite: Vec<Rewrite>,
+    /// Seconds the job may take.
+    pub timeout: Option<u64>,
 }
 
 /// Applies the clauses that concern one definition. Nothing is changed when one of them is refused.
@@ -22,12 +34,12 @@ pub fn apply(def: &TableDef, clauses: &[AlterClause]) -> Result<(TableDef, Chang
     for clause in clauses {
         match clause {
             AlterClause::AddColumn { column, position } => {
-                require_fast(&def)?;
+                changed.slow |= !def.fast_schema_evolution();
                 add(&mut def, column, position.as_ref())?;
                 changed.schema = true;
             }
             AlterClause::DropColumn(name) => {
-                require_fast(&def)?;
+                changed.slow |= !def.fast_schema_evolution();
                 drop_column(&mut def, name)?;
                 changed.schema = true;
             }
@@ -50,6 +62,7 @@ pub fn apply(def: &TableDef, clauses: &[AlterClause]) -> Result<(TableDef, Chang
                     def.properties.insert(key.clone(), value.clone());
                 }
             }
+            AlterClause::Timeout(seconds) => changed.timeout = Some(*seconds),
             AlterClause::Unsupported(class) => {
                 return Err(SqlError::analysis(format!(
                     "the stand-in does not implement {class}"
@@ -61,15 +74,6 @@ pub fn apply(def: &TableDef, clauses: &[AlterClause]) -> Result<(TableDef, Chang
         }
     }
     Ok((def, changed))
-}
-
-fn require_fast(def: &TableDef) -> Result<(), SqlError> {
-    if def.fast_schema_evolution() {
-        return Ok(());
-    }
-    Err(SqlError::analysis(
-        "the stand-in changes columns only with fast_schema_evolution=true (asynchronous jobs are not implemented)",
-    ))
 }
 
 fn position_of(def: &TableDef, name: &str) -> Result<usize, SqlError> {
@@ -142,8 +146,7 @@ fn drop_column(def: &mut TableDef, name: &str) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// In a shared-nothing cluster a change of type is an asynchronous rewrite; here the rewrite is done before the
-/// statement returns, and its job row is FINISHED at once.
+/// In a shared-nothing cluster a change of type or nullability is an asynchronous rewrite.
 fn modify(
     def: &mut TableDef,
     spec: &ColumnSpec,
@@ -183,7 +186,9 @@ fn modify(
     if old.ty != spec.ty {
         changed.rewrite.push((old.slot, old.ty.clone(), spec.ty.clone()));
     }
-    changed.schema |= old.ty != spec.ty || old.nullable != nullable;
+    let rewritten = old.ty != spec.ty || old.nullable != nullable;
+    changed.schema |= rewritten;
+    changed.slow |= rewritten;
     let column = &mut def.columns[at];
     column.ty = spec.ty.clone();
     column.nullable = nullable;
@@ -210,4 +215,27 @@ fn rename(def: &mut TableDef, from: &str, to: &str) -> Result<(), SqlError> {
         }
     }
     Ok(())
+}
+
+/// The end of a job: the rows, waiting versions included, become what the new definition says, in new tablets.
+pub fn finish(state: &mut TableState, change: &Change) {
+    let mut def = change.def.clone();
+    for (slot, from, to) in &change.rewrite {
+        let scale = if let ColumnType::Decimal { scale, .. } = from {
+            *scale
+        } else {
+            0
+        };
+        let converted = |cell: &Value| match cell {
+            Value::Null => Value::Null,
+            cell => convert::from_text(to, "", &cell.render(scale), &TimeZone::UTC).unwrap_or(Value::Null),
+        };
+        state.rewrite(*slot, converted);
+        for column in def.columns.iter_mut().filter(|c| c.slot == *slot) {
+            column.backfill = converted(&column.backfill);
+        }
+    }
+    def.rewrites += 1;
+    state.def = def;
+    state.epoch += 1;
 }

@@ -80,6 +80,8 @@ pub enum AlterClause {
     SwapWith(String),
     Comment(String),
     SetProperties(BTreeMap<String, String>),
+    /// `PROPERTIES("timeout" = "…")` of the job.
+    Timeout(u64),
     /// Parses, and is refused when run: the class is what the error names.
     Unsupported(&'static str),
 }
@@ -101,14 +103,26 @@ pub struct ShowFilter {
 #[derive(Debug, Clone)]
 pub enum Show {
     Databases,
-    Tables { full: bool, db: Option<String> },
-    TableStatus { db: Option<String> },
-    Columns { full: bool, table: ObjectName },
+    Tables {
+        full: bool,
+        db: Option<String>,
+    },
+    TableStatus {
+        db: Option<String>,
+    },
+    Columns {
+        full: bool,
+        table: ObjectName,
+    },
     CreateTable(ObjectName),
     CreateView(ObjectName),
     CreateDatabase(String),
-    AlterTableColumn { db: Option<String> },
-    AlterTableOptimize { db: Option<String> },
+    AlterTableColumn {
+        db: Option<String>,
+    },
+    AlterTableOptimize {
+        db: Option<String>,
+    },
     Variables,
     Warnings,
     Backends,
@@ -119,9 +133,91 @@ pub enum Show {
     Proc(String),
     FrontendConfig,
     Partitions(ObjectName),
+    Users,
+    Roles,
+    /// Of the session's user, unless said.
+    Grants(Option<Grantee>),
     Engines,
     Charset,
     Collation,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Create,
+    Alter,
+    Drop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Grantee {
+    User(String),
+    Role(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    System,
+    Catalog,
+    AllDatabases,
+    Database,
+    AllTables,
+    Table,
+    AllViews,
+    View,
+}
+
+/// Roles of SET [DEFAULT] ROLE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chosen {
+    All,
+    Default,
+    Named(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Account {
+    User {
+        verb: Verb,
+        /// `IF [NOT] EXISTS`
+        lenient: bool,
+        name: String,
+        password: Option<String>,
+        default_roles: Vec<String>,
+    },
+    Roles {
+        verb: Verb,
+        lenient: bool,
+        names: Vec<String>,
+    },
+    Privileges {
+        revoke: bool,
+        privileges: Vec<String>,
+        kind: ObjectKind,
+        names: Vec<ObjectName>,
+        to: Grantee,
+    },
+    RolesTo {
+        revoke: bool,
+        roles: Vec<String>,
+        to: Grantee,
+    },
+    SetRole(Chosen),
+    SetDefaultRole {
+        roles: Chosen,
+        user: String,
+    },
+    SetPassword {
+        user: Option<String>,
+        password: String,
+    },
+}
+
+impl Account {
+    /// Everybody may do this for themselves.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::SetRole(_) | Self::SetPassword { user: None, .. })
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -152,7 +248,12 @@ pub enum Statement {
         name: ObjectName,
         clauses: Vec<AlterClause>,
     },
-    CancelAlter(ObjectName),
+    CancelAlter {
+        name: ObjectName,
+        /// Job ids; none means whichever runs.
+        jobs: Vec<i64>,
+    },
+    Account(Account),
     CreateView {
         or_replace: bool,
         if_not_exists: bool,

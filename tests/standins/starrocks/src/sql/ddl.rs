@@ -1,20 +1,18 @@
 //! Runs statements that change the catalog.
 
 use std::sync::Arc;
-
-use jiff::tz::TimeZone;
+use std::time::Duration;
 
 use super::alter;
 use super::ast::*;
 use super::error::{ErrorCode, SqlError};
 use super::rules;
-use crate::cluster::{AlterJob, Cluster};
-use crate::load::convert;
+use crate::cluster::Cluster;
+use crate::config::Key;
+use crate::jobs::{AlterJob, Change, JobState};
 use crate::table::catalog::{Database, Entity, View};
 use crate::table::schema::{TableDef, TableModel};
 use crate::table::store::Table;
-use crate::table::types::ColumnType;
-use crate::table::value::Value;
 
 /// A name with its database filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,51 +185,92 @@ pub fn recover(cluster: &Cluster, name: &Resolved) -> Result<(), SqlError> {
 
 pub fn alter_table(cluster: &Cluster, name: &Resolved, clauses: &[AlterClause]) -> Result<(), SqlError> {
     match clauses {
-        [AlterClause::RenameTable(to)] => rename_table(cluster, name, to),
-        [AlterClause::SwapWith(other)] => swap(cluster, name, other),
+        [AlterClause::RenameTable(to)] => {
+            check_normal(cluster, name)?;
+            rename_table(cluster, name, to)
+        }
+        [AlterClause::SwapWith(other)] => {
+            let second = Resolved {
+                db: name.db.clone(),
+                name: other.clone(),
+            };
+            check_normal(cluster, name)?;
+            check_normal(cluster, &second)?;
+            swap(cluster, name, other)
+        }
         clauses => alter_definition(cluster, name, clauses),
     }
 }
 
+fn check_normal(cluster: &Cluster, name: &Resolved) -> Result<(), SqlError> {
+    cluster.jobs.check_normal(table(cluster, name)?.id, &name.name)
+}
+
 fn alter_definition(cluster: &Cluster, name: &Resolved, clauses: &[AlterClause]) -> Result<(), SqlError> {
     let table = table(cluster, name)?;
-    let created = jiff::Timestamp::now();
+    cluster.jobs.check_normal(table.id, &name.name)?;
+    // Ids are taken first: the catalog's lock comes before a table's.
+    let ids = {
+        let catalog = cluster.catalog.read();
+        [catalog.next_id(), catalog.next_id(), catalog.next_id()]
+    };
     let mut state = table.write();
-    let (mut def, changed) = alter::apply(&state.def, clauses)?;
-    for (slot, from, to) in &changed.rewrite {
-        let scale = if let ColumnType::Decimal { scale, .. } = from {
-            *scale
-        } else {
-            0
-        };
-        let converted = |cell: &Value| match cell {
-            Value::Null => Value::Null,
-            cell => convert::from_text(to, "", &cell.render(scale), &TimeZone::UTC).unwrap_or(Value::Null),
-        };
-        state.rewrite(*slot, converted);
-        for column in def.columns.iter_mut().filter(|c| c.slot == *slot) {
-            column.backfill = converted(&column.backfill);
-        }
+    let (def, changed) = alter::apply(&state.def, clauses)?;
+    let job = changed
+        .schema
+        .then(|| job(cluster, name, table.id, ids, &changed));
+    if changed.slow {
+        drop(state);
+        return job.map_or(Ok(()), |mut job| {
+            job.change = Some(Arc::new(Change {
+                def,
+                rewrite: changed.rewrite,
+            }));
+            cluster.jobs.add(job)
+        });
     }
     state.def = def;
     state.epoch += 1;
     drop(state);
-    if changed.schema {
-        let catalog = cluster.catalog.read();
-        let (id, index_id) = (catalog.next_id(), catalog.next_id());
-        drop(catalog);
-        cluster.remember_job(AlterJob {
-            id,
-            db: name.db.clone(),
-            table: name.name.clone(),
-            created,
-            finished: jiff::Timestamp::now(),
-            index_id,
-            schema_version: 1,
-            txn_id: id,
-        });
+    // A fast change leaves a row that is FINISHED at once; comments, names and properties leave none.
+    match job {
+        Some(mut job) => {
+            job.state = JobState::Finished;
+            job.finished = Some(job.created);
+            job.txn_id = job.id;
+            cluster.jobs.add(job)
+        }
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn job(
+    cluster: &Cluster,
+    name: &Resolved,
+    table_id: i64,
+    ids: [i64; 3],
+    changed: &alter::Changed,
+) -> AlterJob {
+    let [id, index_id, shadow] = ids;
+    let timeout = changed
+        .timeout
+        .unwrap_or_else(|| cluster.config.get(Key::AlterTableTimeoutSecond));
+    AlterJob {
+        id,
+        db: name.db.clone(),
+        table: name.name.clone(),
+        table_id,
+        created: jiff::Timestamp::now(),
+        finished: None,
+        index_id: if changed.slow { shadow } else { index_id },
+        origin_index_id: index_id,
+        schema_version: 1,
+        txn_id: -1,
+        state: JobState::Pending,
+        message: String::new(),
+        timeout: Duration::from_secs(timeout),
+        change: None,
+    }
 }
 
 fn rename_table(cluster: &Cluster, name: &Resolved, to: &str) -> Result<(), SqlError> {
@@ -288,6 +327,8 @@ pub struct NewView {
     pub columns: Vec<(String, String)>,
     pub comment: String,
     pub query: String,
+    /// What the query's columns are called now.
+    pub headers: Vec<String>,
 }
 
 pub fn create_view(
@@ -311,6 +352,7 @@ pub fn create_view(
     let view = View {
         id,
         definition: new.query,
+        frozen: new.headers,
         database: current.unwrap_or(&name.db).to_owned(),
         columns: new.columns,
         comment: new.comment,

@@ -21,6 +21,8 @@ pub enum ErrorCode {
     NoSuchTable,
     /// 1060
     DuplicateColumn,
+    /// 5203: what the grants do not allow.
+    AccessDenied,
     /// 1105
     Unknown,
 }

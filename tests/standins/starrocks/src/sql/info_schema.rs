@@ -227,6 +227,55 @@ fn columns(cluster: &Cluster) -> Grid {
     grid
 }
 
+/// Rows about databases and tables the session does not see are left out.
+pub fn retain_visible(grid: &mut Grid, sees: impl Fn(&str, Option<&str>) -> bool) {
+    let at = |names: &[&str]| {
+        grid.columns
+            .iter()
+            .position(|(name, _)| names.contains(&name.as_str()))
+    };
+    let Some(db) = at(&["TABLE_SCHEMA", "SCHEMA_NAME", "DB_NAME"]) else {
+        return;
+    };
+    let table = at(&["TABLE_NAME"]);
+    grid.rows.retain(|row| {
+        let name = table.map(|at| row[at].render(0));
+        sees(&row[db].render(0), name.as_deref())
+    });
+}
+
+pub fn push_view_columns(
+    grid: &mut Grid,
+    db: &str,
+    view: &str,
+    schema: &datafusion::arrow::datatypes::Schema,
+) {
+    for (i, field) in schema.fields().iter().enumerate() {
+        let ty = super::show::view_type(field.data_type());
+        let mut row = vec![Value::Null; grid.columns.len()];
+        let data_type = ty.split('(').next().unwrap_or(ty);
+        for (name, cell) in [
+            ("TABLE_CATALOG", CATALOG),
+            ("TABLE_SCHEMA", db),
+            ("TABLE_NAME", view),
+            ("COLUMN_NAME", field.name().as_str()),
+            ("IS_NULLABLE", "YES"),
+            ("DATA_TYPE", data_type),
+            ("COLUMN_TYPE", ty),
+            ("COLUMN_KEY", ""),
+            ("EXTRA", ""),
+            ("PRIVILEGES", ""),
+            ("COLUMN_COMMENT", ""),
+        ] {
+            if let Some(at) = grid.columns.iter().position(|(n, _)| n == name) {
+                row[at] = text(cell);
+            }
+        }
+        row[4] = int(i as i64 + 1);
+        grid.push(row);
+    }
+}
+
 fn column_row(db: &str, table: &str, def: &TableDef, i: usize, column: &Column) -> Vec<Value> {
     let ty = &column.ty;
     let numeric = ty.decimal_digits().is_some();

@@ -1,5 +1,7 @@
 //! The SQL front end: parser, rules, statements.
 
+pub mod access;
+pub mod account;
 pub mod alter;
 pub mod ast;
 pub mod ddl;
@@ -9,6 +11,7 @@ pub mod grid;
 pub mod info_schema;
 pub mod lex;
 pub mod parse;
+pub mod parse_account;
 pub mod parse_alter;
 pub mod parse_table;
 pub mod render;

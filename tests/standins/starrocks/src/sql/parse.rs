@@ -2,6 +2,7 @@
 
 use super::ast::*;
 use super::lex::{Cursor, Kind, SyntaxError};
+use super::parse_account;
 use super::parse_alter::alter_table;
 use super::parse_table::{create_table, object_name, properties};
 
@@ -14,7 +15,7 @@ pub enum ParseError {
     Unsupported(&'static str),
 }
 
-/// Statement classes left to later issues: external catalogs, materialized views, users, resource groups, warehouses.
+/// Statement classes left to later issues: external catalogs, materialized views, resource groups, warehouses.
 const UNSUPPORTED: &[(&str, &str)] = &[
     ("CREATE EXTERNAL CATALOG", "CREATE EXTERNAL CATALOG"),
     ("ALTER CATALOG", "ALTER CATALOG"),
@@ -25,13 +26,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("ALTER MATERIALIZED VIEW", "ALTER MATERIALIZED VIEW"),
     ("REFRESH MATERIALIZED VIEW", "REFRESH MATERIALIZED VIEW"),
     ("DROP MATERIALIZED VIEW", "DROP MATERIALIZED VIEW"),
-    ("CREATE ROLE", "CREATE ROLE"),
-    ("DROP ROLE", "DROP ROLE"),
-    ("CREATE USER", "CREATE USER"),
-    ("ALTER USER", "ALTER USER"),
-    ("DROP USER", "DROP USER"),
-    ("GRANT", "GRANT"),
-    ("REVOKE", "REVOKE"),
     ("CREATE RESOURCE GROUP", "CREATE RESOURCE GROUP"),
     ("CREATE WAREHOUSE", "CREATE WAREHOUSE"),
     ("SET WAREHOUSE", "SET WAREHOUSE"),
@@ -73,10 +67,12 @@ fn statement(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         }
         c.expect("FROM")?;
         let name = object_name(c)?;
-        if c.at_symbol("(") {
-            c.list(Cursor::number::<i64>)?;
-        }
-        return Ok(Statement::CancelAlter(name));
+        let jobs = if c.at_symbol("(") {
+            c.list(Cursor::number::<i64>)?
+        } else {
+            Vec::new()
+        };
+        return Ok(Statement::CancelAlter { name, jobs });
     }
     if c.take("TRUNCATE TABLE") {
         return object_name(c).map(Statement::TruncateTable);
@@ -103,7 +99,22 @@ fn statement(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
         let name = object_name(c)?;
         return Ok(Statement::Use(name.name));
     }
+    if c.take("GRANT") {
+        return parse_account::grant(c, false);
+    }
+    if c.take("REVOKE") {
+        return parse_account::grant(c, true);
+    }
+    if c.at_words("ALTER USER") {
+        c.expect("ALTER")?;
+        if let Some(statement) = parse_account::account(c, Verb::Alter)? {
+            return Ok(statement);
+        }
+    }
     if c.take("SET") {
+        if let Some(statement) = parse_account::set(c)? {
+            return Ok(statement);
+        }
         return Ok(Statement::Set(rest(c)));
     }
     if c.take("SYNC") {
@@ -167,6 +178,9 @@ fn create(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     if c.take("TABLE") {
         return create_table(c);
     }
+    if let Some(statement) = parse_account::account(c, Verb::Create)? {
+        return Ok(statement);
+    }
     if c.take("DATABASE") || c.take("SCHEMA") {
         let if_not_exists = c.take("IF NOT EXISTS");
         let name = object_name(c)?.name;
@@ -209,6 +223,9 @@ fn create(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
 }
 
 fn drop_object(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
+    if let Some(statement) = parse_account::account(c, Verb::Drop)? {
+        return Ok(statement);
+    }
     if c.take("DATABASE") || c.take("SCHEMA") {
         let if_exists = c.take("IF EXISTS");
         let name = object_name(c)?.name;
@@ -333,6 +350,9 @@ fn show_object(c: &mut Cursor<'_>) -> Result<Show, SyntaxError> {
             Show::Charset
         }
         "COLLATION" => Show::Collation,
+        "USERS" => Show::Users,
+        "ROLES" => Show::Roles,
+        "GRANTS" => parse_account::show_grants(c)?,
         "PROC" => Show::Proc(c.text()?),
         _ => {
             c.rewind(c.position() - 1);

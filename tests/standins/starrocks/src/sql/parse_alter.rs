@@ -10,6 +10,10 @@ pub fn alter_table(c: &mut Cursor<'_>) -> Result<Statement, SyntaxError> {
     while c.take_symbol(",") {
         clauses.push(alter_clause(c)?);
     }
+    if c.take("PROPERTIES") {
+        let timeout = properties(c)?.remove("timeout").and_then(|t| t.parse().ok());
+        clauses.push(timeout.map(AlterClause::Timeout).into_iter().collect());
+    }
     Ok(Statement::AlterTable {
         name,
         clauses: clauses.into_iter().flatten().collect(),

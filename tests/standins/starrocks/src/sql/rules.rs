@@ -48,6 +48,7 @@ pub fn table_def(create: &CreateTable) -> Result<TableDef, SqlError> {
         properties: properties(model, &create.properties)?,
         next_slot: columns.len(),
         columns,
+        rewrites: 0,
         burnt_names: Vec::new(),
     };
     check_references(&def)?;

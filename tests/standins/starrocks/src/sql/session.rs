@@ -1,8 +1,10 @@
 //! One client's session: its database, its variables, and the statements it runs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::account;
 use super::ast::{ObjectName, Statement};
 use super::ddl::{self, NewView, Resolved};
 use super::dml;
@@ -18,6 +20,8 @@ use crate::query::rewrite::SessionValues;
 pub struct Session {
     pub cluster: Arc<Cluster>,
     pub user: String,
+    /// Roles of SET ROLE; the default roles otherwise.
+    pub roles: Option<BTreeSet<String>>,
     pub connection: u64,
     pub database: Option<String>,
     pub variables: Variables,
@@ -35,6 +39,7 @@ impl Session {
         Self {
             cluster,
             user: "root".into(),
+            roles: None,
             connection,
             database: None,
             variables: Variables::default(),
@@ -63,6 +68,7 @@ impl Session {
         if !known {
             return Err(SqlError::unknown_database(name));
         }
+        self.enter(name)?;
         self.database = Some(name.to_owned());
         Ok(())
     }
@@ -73,6 +79,7 @@ impl Session {
 
     async fn run(&mut self, source: &str) -> Result<Outcome, SqlError> {
         let statement = parse::parse(source)?;
+        self.authorize(&statement)?;
         match statement {
             Statement::Query(query) => return self.query(&query).await.map(Outcome::Rows),
             Statement::Show(what, filter) => return show::run(self, &what, filter).await.map(Outcome::Rows),
@@ -104,6 +111,7 @@ impl Session {
                 }
             }
             Statement::Sync => self.cluster.sync(),
+            Statement::Account(change) => account::run(self, &change)?,
             Statement::Nothing => {}
             change => self.change(change).await?,
         }
@@ -142,13 +150,10 @@ impl Session {
             Statement::AlterTable { name, clauses } => {
                 ddl::alter_table(cluster, &self.resolve(&name)?, &clauses)
             }
-            Statement::CancelAlter(name) => {
+            Statement::CancelAlter { name, jobs } => {
                 let name = self.resolve(&name)?;
-                ddl::table(cluster, &name)?;
-                Err(SqlError::analysis(format!(
-                    "Table[{}] is not under SCHEMA_CHANGE",
-                    name.name
-                )))
+                let table = ddl::table(cluster, &name)?;
+                cluster.jobs.cancel_of(table.id, &name.name, &jobs)
             }
             Statement::CreateView {
                 or_replace,
@@ -159,7 +164,7 @@ impl Session {
                 query,
             } => {
                 // The query must plan now; what it reads is looked up again at every use.
-                Engine::new(cluster, self.database.as_deref(), self)
+                let planned = Engine::new(cluster, self.database.as_deref(), self)
                     .run(&format!("SELECT * FROM ({query}) `__view` LIMIT 0"))
                     .await?;
                 let new = NewView {
@@ -168,6 +173,7 @@ impl Session {
                     columns,
                     comment,
                     query,
+                    headers: planned.headers,
                 };
                 ddl::create_view(cluster, &self.resolve(&name)?, new, self.database.as_deref())
             }
@@ -204,6 +210,17 @@ impl SessionValues for Session {
             "catalog" => "default_catalog".into(),
             _ => return None,
         })
+    }
+
+    fn may_read(&self, db: &str, name: &str) -> Result<(), SqlError> {
+        Session::may_read(self, db, name)
+    }
+
+    fn sees(&self, db: &str, name: Option<&str>) -> bool {
+        match name {
+            Some(name) => self.sees_object(db, name),
+            None => self.sees_database(db),
+        }
     }
 
     fn variable(&self, name: &str) -> Option<String> {

@@ -1,12 +1,14 @@
 //! SHOW and DESCRIBE.
 
-use super::ast::{ObjectName, Show, ShowFilter};
+use super::account;
+use super::ast::{Grantee, ObjectName, Show, ShowFilter};
 use super::ddl::{self, Resolved};
 use super::error::SqlError;
 use super::grid::{Grid, TEXT, int, opt_text, text, timestamp};
 use super::info_schema;
 use super::session::Session;
 use crate::cluster::Cluster;
+use crate::jobs::JobState;
 use crate::query::engine::{Answer, Engine};
 use crate::table::catalog::Entity;
 use crate::table::types::ColumnType;
@@ -20,7 +22,20 @@ pub async fn run(session: &Session, what: &Show, filter: ShowFilter) -> Result<A
 async fn grid(session: &Session, what: &Show) -> Result<Grid, SqlError> {
     let cluster = &*session.cluster;
     Ok(match what {
-        Show::Databases => databases(cluster),
+        Show::Databases => databases(session),
+        Show::Users => {
+            let users = cluster.accounts.read();
+            let names: Vec<String> = users.users.keys().map(|name| format!("'{name}'@'%'")).collect();
+            one_column("User", &names)
+        }
+        Show::Roles => {
+            let names: Vec<String> = cluster.accounts.read().roles.keys().cloned().collect();
+            one_column("Name", &names)
+        }
+        Show::Grants(of) => {
+            let own = Grantee::User(session.user.clone());
+            account::show_grants(cluster, of.as_ref().unwrap_or(&own))?
+        }
         Show::Tables { full, db } => tables(session, db.as_deref(), *full)?,
         Show::TableStatus { db } => table_status(session, db.as_deref())?,
         Show::Columns { full, table } => columns(session, &resolve(session, table)?, *full).await?,
@@ -113,15 +128,20 @@ fn chosen_database(session: &Session, db: Option<&str>) -> Result<String, SqlErr
     Ok(db.to_owned())
 }
 
-fn databases(cluster: &Cluster) -> Grid {
-    let mut names: Vec<String> = cluster.catalog.read().databases.keys().cloned().collect();
-    names.extend(ddl::SYSTEM_DATABASES.iter().map(|s| (*s).to_owned()));
-    names.sort();
-    let mut grid = Grid::text(&["Database"]);
-    for name in &names {
+fn one_column(header: &str, names: &[String]) -> Grid {
+    let mut grid = Grid::text(&[header]);
+    for name in names {
         grid.push_text([name.as_str()]);
     }
     grid
+}
+
+fn databases(session: &Session) -> Grid {
+    let mut names: Vec<String> = session.cluster.catalog.read().databases.keys().cloned().collect();
+    names.retain(|name| session.sees_database(name));
+    names.extend(ddl::SYSTEM_DATABASES.iter().map(|s| (*s).to_owned()));
+    names.sort();
+    one_column("Database", &names)
 }
 
 fn tables(session: &Session, db: Option<&str>, full: bool) -> Result<Grid, SqlError> {
@@ -144,17 +164,17 @@ fn tables(session: &Session, db: Option<&str>, full: bool) -> Result<Grid, SqlEr
             .iter()
             .for_each(|name| push(name, "SYSTEM VIEW"));
     }
-    if let Some(database) = session.cluster.catalog.read().databases.get(&db) {
-        for (name, entity) in &database.entities {
-            push(
-                name,
-                if matches!(entity, Entity::Table(_)) {
-                    "BASE TABLE"
-                } else {
-                    "VIEW"
-                },
-            );
+    let listed: Vec<(String, bool)> = match session.cluster.catalog.read().databases.get(&db) {
+        Some(database) => {
+            let entities = database.entities.iter();
+            entities
+                .map(|(name, e)| (name.clone(), matches!(e, Entity::Table(_))))
+                .collect()
         }
+        None => Vec::new(),
+    };
+    for (name, table) in listed.iter().filter(|(name, _)| session.sees_object(&db, name)) {
+        push(name, if *table { "BASE TABLE" } else { "VIEW" });
     }
     Ok(grid)
 }
@@ -294,7 +314,7 @@ async fn columns(session: &Session, name: &Resolved, full: bool) -> Result<Grid,
 }
 
 /// A view's column type, from its plan.
-fn view_type(ty: &datafusion::arrow::datatypes::DataType) -> &'static str {
+pub fn view_type(ty: &datafusion::arrow::datatypes::DataType) -> &'static str {
     use datafusion::arrow::datatypes::DataType as T;
     match ty {
         T::Boolean => "boolean",
@@ -330,21 +350,25 @@ fn alter_jobs(session: &Session, db: Option<&str>) -> Result<Grid, SqlError> {
         ("Progress", TEXT),
         ("Timeout", B),
     ]);
-    for job in session.cluster.jobs.lock().iter().filter(|job| job.db == db) {
+    for job in session.cluster.jobs.list().into_iter().filter(|job| job.db == db) {
         grid.push(vec![
             int(job.id),
             text(job.table.as_str()),
             timestamp(job.created),
-            timestamp(job.finished),
+            job.finished.map_or(Value::Null, timestamp),
             text(job.table.as_str()),
             int(job.index_id),
-            int(job.index_id),
+            int(job.origin_index_id),
             text(format!("{}:0", job.schema_version)),
             int(job.txn_id),
-            text("FINISHED"),
-            text(""),
-            Value::Null,
-            int(86_400),
+            text(job.state.as_str()),
+            text(job.message.as_str()),
+            if job.state == JobState::Running {
+                text("0%")
+            } else {
+                Value::Null
+            },
+            int(i64::try_from(job.timeout.as_secs()).unwrap_or(i64::MAX)),
         ]);
     }
     Ok(grid)

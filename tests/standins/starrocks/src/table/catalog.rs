@@ -11,6 +11,8 @@ pub struct View {
     pub id: i64,
     /// The query, as written.
     pub definition: String,
+    /// Columns the query had at creation: `SELECT *` is frozen then (starrocks-ddl-and-schema-evolution.md §2.3).
+    pub frozen: Vec<String>,
     /// Unqualified names of the query resolve here.
     pub database: String,
     /// Column names of `CREATE VIEW v (a, b)`, with comments.
@@ -82,6 +84,19 @@ impl Catalog {
 
     pub fn table(&self, db: &str, name: &str) -> Option<Arc<Table>> {
         self.databases.get(db)?.table(name).cloned()
+    }
+
+    /// Database, name and view.
+    pub fn all_views(&self) -> Vec<(String, String, Arc<View>)> {
+        let mut views = Vec::new();
+        for (db, database) in &self.databases {
+            for (name, entity) in &database.entities {
+                if let Entity::View(view) = entity {
+                    views.push((db.clone(), name.clone(), view.clone()));
+                }
+            }
+        }
+        views
     }
 
     pub fn all_tables(&self) -> Vec<Arc<Table>> {

@@ -77,6 +77,8 @@ pub struct TableDef {
     pub indexes: Vec<Index>,
     pub properties: BTreeMap<String, String>,
     pub next_slot: usize,
+    /// How often a job has replaced the tablets: a load planned before finds them gone.
+    pub rewrites: u64,
     /// Old names of renamed columns: they can never be added again.
     pub burnt_names: Vec<String>,
 }

@@ -116,6 +116,14 @@ impl Exhibit {
             .expect("id")
     }
 
+    /// ALTER jobs run to their end.
+    pub(crate) fn finish_jobs(&self) {
+        let cluster = &self.standin.cluster;
+        while cluster.jobs.list().iter().any(|job| !job.state.is_final()) {
+            cluster.jobs.tick(cluster);
+        }
+    }
+
     /// A knob of the admin API.
     pub(crate) async fn put(&self, path: &str, body: Json) {
         let url = format!("{}/{path}", self.standin.addresses.admin);

@@ -4,19 +4,25 @@ use std::process::Command;
 
 use crate::exhibit::Exhibit;
 
-struct Client {
+pub(crate) struct Client {
     port: String,
 }
 
 impl Client {
-    fn new(address: &str) -> Self {
+    pub(crate) fn new(address: &str) -> Self {
         tributary_stage::setup::debian(&[("mariadb-client", "mariadb")]).expect("mariadb-client");
         Self {
             port: address.rsplit(':').next().unwrap_or_default().to_owned(),
         }
     }
 
-    fn run(&self, user: &str, password: &str, database: Option<&str>, sql: &str) -> Result<String, String> {
+    pub(crate) fn run(
+        &self,
+        user: &str,
+        password: &str,
+        database: Option<&str>,
+        sql: &str,
+    ) -> Result<String, String> {
         let mut command = Command::new("mariadb");
         command.args([
             "--no-defaults",

@@ -114,6 +114,7 @@ async fn columns_evolve_at_once() {
     x.sql("ALTER TABLE t RENAME COLUMN w TO width").await;
     x.sql("ALTER TABLE t MODIFY COLUMN width VARCHAR(10) NULL DEFAULT \"3\" COMMENT \"wider\"")
         .await;
+    x.finish_jobs();
     assert_eq!(x.select("SELECT width FROM t ORDER BY id").await, "3;6");
     assert_eq!(
         x.select("SELECT column_name, COLUMN_TYPE, column_comment FROM information_schema.columns WHERE TABLE_NAME='t' ORDER BY ordinal_position")
