@@ -188,7 +188,10 @@ fn objects(
     match kind {
         ObjectKind::System => Ok(vec![Object::System]),
         ObjectKind::AllDatabases => Ok(vec![Object::AllDatabases]),
-        ObjectKind::Catalog => Ok(vec![Object::Catalog]),
+        ObjectKind::Catalog => match names.iter().find(|name| name.name != CATALOG) {
+            Some(name) => Err(SqlError::analysis(format!("cannot find catalog: {}", name.name))),
+            None => Ok(vec![Object::Catalog]),
+        },
         ObjectKind::AllTables => all(Object::AllTables),
         ObjectKind::AllViews => all(Object::AllViews),
         ObjectKind::Database => {

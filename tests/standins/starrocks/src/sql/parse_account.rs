@@ -12,6 +12,9 @@ pub fn account(c: &mut Cursor<'_>, verb: Verb) -> Result<Option<Statement>, Synt
     if verb != Verb::Alter && c.take("ROLE") {
         let lenient = lenient(c, verb);
         let names = names(c)?;
+        if verb == Verb::Create && c.take("COMMENT") {
+            c.text()?;
+        }
         return Ok(Some(Statement::Account(Account::Roles { verb, lenient, names })));
     }
     Ok(None)

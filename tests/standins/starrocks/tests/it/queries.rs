@@ -128,7 +128,7 @@ async fn errors_name_what_is_missing() {
         ("SELEC 1", "Getting syntax error at line 1, column 0"),
         ("SELECT nope FROM t", "nope"),
         ("USE nodb", "Unknown database 'nodb'"),
-        ("CREATE USER x", "the stand-in does not implement CREATE USER"),
+        ("SUBMIT TASK x", "the stand-in does not implement SUBMIT TASK"),
     ] {
         let error = x.try_sql(sql).await.unwrap_err();
         assert!(error.contains(text), "{sql}: {error}");
