@@ -400,6 +400,9 @@ pub struct TableStatus {
     /// else now − `source.ts` of the oldest unloaded event. `None`: not measured yet.
     pub lag_ms: Option<u64>,
     pub lane: LaneState,
+    /// How long a batch waits for company now; longer than configured under version pressure.
+    #[serde(default)]
+    pub linger_ms: u64,
     pub rows_loaded: u64,
     pub loads: u64,
     /// Values kept in `_extra` because they did not fit their column.
@@ -453,6 +456,10 @@ pub enum RetryCause {
     TooManyVersions,
     TooManyTransactions,
     LabelRunning,
+    /// The newest load is committed but cannot be read yet.
+    Publishing,
+    /// Kafka does not take the commit that has to come before a load.
+    CommitFailed,
     SchemaChanging,
     ShuttingDown,
 }
@@ -468,6 +475,8 @@ pub enum BlockedCause {
     /// The position Kafka should hold is gone.
     PositionLost,
     PartitionsChanged,
+    /// A relay with a newer mapping has written already, or one this image cannot read the notes of.
+    ConfigurationOutdated,
 }
 
 #[cfg(test)]

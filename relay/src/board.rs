@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use tributary_crds::relay::{DatasetConfig, RelayConfig, RelayPhase};
 
+use crate::lane::desk::CommitDesk;
+use crate::lane::intent::{Progress, TableProgress};
 use crate::lane::ranges::Slot;
 use crate::lane::{Lane, UNASSIGNED};
 use crate::shape::Mapping;
@@ -19,6 +21,8 @@ pub struct Board {
     pub attention: Arc<AtomicBool>,
     /// Bytes of rows waiting or in flight.
     pub buffered: Arc<AtomicU64>,
+    /// Where lanes ask for commits.
+    pub desk: Arc<CommitDesk>,
     pub metrics: Metrics,
     /// `ts_ms` of the newest heartbeat; 0: none seen.
     pub heartbeat_ms: AtomicI64,
@@ -48,6 +52,8 @@ pub struct Route {
 pub struct SlotState {
     pub dataset: usize,
     pub partition: i32,
+    /// The mapping its events are shaped by, as announced with every commit.
+    pub mapping_generation: u16,
     /// Next offset to read; [`UNASSIGNED`] when another relay has it.
     pub position: AtomicI64,
     pub committed: AtomicI64,
@@ -60,10 +66,11 @@ pub struct SlotState {
 }
 
 impl SlotState {
-    pub fn new(dataset: usize, partition: i32) -> Self {
+    pub fn new(dataset: usize, partition: i32, mapping_generation: u16) -> Self {
         Self {
             dataset,
             partition,
+            mapping_generation,
             position: AtomicI64::new(UNASSIGNED),
             committed: AtomicI64::new(UNASSIGNED),
             end: AtomicI64::new(UNASSIGNED),
@@ -103,6 +110,7 @@ impl Board {
         datasets: Vec<Dataset>,
         lanes: Vec<Arc<Lane>>,
         slots: Vec<SlotState>,
+        desk: Arc<CommitDesk>,
         attention: Arc<AtomicBool>,
         buffered: Arc<AtomicU64>,
         metrics: Metrics,
@@ -112,6 +120,7 @@ impl Board {
             datasets,
             lanes,
             slots,
+            desk,
             attention,
             buffered,
             metrics,
@@ -140,20 +149,53 @@ impl Board {
             .map(|route| &self.lanes[route.lane])
     }
 
-    /// What may be committed for a slot: everything below is in every table.
-    pub fn committable(&self, slot: Slot) -> Option<i64> {
+    /// Lets every lane finish what is in flight and take nothing more.
+    pub fn quiesce(&self, deadline: std::time::Instant) {
+        // All at once, then wait: each takes no new batch from the first moment on.
+        for lane in &self.lanes {
+            lane.quiesce(std::time::Instant::now());
+        }
+        for lane in &self.lanes {
+            if !lane.quiesce(deadline) {
+                tracing::warn!(
+                    table = lane.spec.table,
+                    "load left in flight: it is announced, the next owner finds out what became of it"
+                );
+            }
+        }
+    }
+
+    /// The lanes that take a slot's records.
+    pub fn lanes_of_slot(&self, slot: Slot) -> impl Iterator<Item = &Arc<Lane>> {
+        self.lanes_of(self.slots[slot.0].dataset)
+    }
+
+    /// What may be committed for a slot: the offset below which everything is in every table, and how far each table is.
+    pub fn committable(&self, slot: Slot) -> Option<(i64, Progress)> {
         let state = &self.slots[slot.0];
         if !state.assigned() {
             return None;
         }
-        let mut lanes = self
-            .lanes
-            .iter()
-            .filter(|lane| lane.spec.slots.contains(&slot))
-            .peekable();
-        lanes.peek()?;
-        let lowest = lanes.map(|lane| lane.done(slot)).min()?;
-        (lowest != UNASSIGNED).then_some(lowest)
+        let mut progress = Progress {
+            mapping_generation: state.mapping_generation,
+            tables: Vec::new(),
+        };
+        for lane in self.lanes_of_slot(slot) {
+            let (done, intent) = lane.progress(slot);
+            if done == UNASSIGNED {
+                return None;
+            }
+            // Several entries of a dataset may feed one table.
+            if progress.table(lane.spec.id).is_none() {
+                progress.tables.push(TableProgress {
+                    table: lane.spec.id,
+                    done,
+                    intent,
+                });
+            }
+        }
+        let lowest = progress.tables.iter().map(|table| table.done).min()?;
+        Some((lowest, progress))
     }
 
     pub fn phase(&self) -> RelayPhase {

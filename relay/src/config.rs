@@ -1,17 +1,20 @@
 //! The files the operator mounts (contract: `tributary_crds::relay`), read, checked and turned into a [`Board`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use tributary_crds::relay::{
-    BlockedCause, DATASETS_DIR, DatasetConfig, FORMAT_VERSION, RELAY_FILE, RelayConfig,
+    BlockedCause, DATASETS_DIR, DatasetConfig, EXTRA_COLUMN, FORMAT_VERSION, RELAY_FILE, RelayConfig,
+    VER_COLUMN,
 };
 
 use crate::board::{Board, Dataset, Route, SlotState};
 use crate::lane::batch::MAX_BODY;
+use crate::lane::desk::CommitDesk;
+use crate::lane::intent::{MAX_TABLES, TableId};
 use crate::lane::label::Labels;
 use crate::lane::ranges::Slot;
 use crate::lane::{Lane, LaneSpec, SlotName};
@@ -47,10 +50,16 @@ pub enum ConfigError {
     BatchBytes(u64),
     #[error("batch.maxRows must be at least 1")]
     BatchRows,
+    #[error(
+        "dataset {dataset} feeds {tables} tables; a committed offset has room for the progress of {MAX_TABLES}"
+    )]
+    TooManyTables { dataset: String, tables: usize },
+    #[error("the short names of two tables of dataset {0} are the same by accident: rename one")]
+    TableIds(String),
 }
 
 /// Everything the files say.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub relay: RelayConfig,
     pub datasets: Vec<DatasetConfig>,
@@ -109,6 +118,7 @@ impl Config {
                     second: dataset.name.clone(),
                 });
             }
+            check_tables(dataset)?;
         }
         Ok(())
     }
@@ -126,11 +136,12 @@ impl Config {
                     generation: dataset.topic.generation,
                     partition,
                 });
-                slots.push(SlotState::new(index, partition));
+                slots.push(SlotState::new(index, partition, dataset.mapping_generation));
             }
         }
         let attention = Arc::new(AtomicBool::new(false));
         let buffered = Arc::new(AtomicU64::new(0));
+        let desk = Arc::new(CommitDesk::default());
         let mut planned = self.plan(&bases);
         let names = Arc::new(names);
         let lanes: Vec<Arc<Lane>> = planned
@@ -147,8 +158,10 @@ impl Config {
                     })
                     .collect();
                 let spec = LaneSpec {
+                    id: TableId::new(&plan.database, &plan.table),
                     labels: Labels::new(&self.relay.pipeline, &plan.database, &plan.table, &mappings),
                     columns: union(&plan.columns),
+                    mapped: std::mem::take(&mut plan.mapped).into_iter().collect(),
                     slots: std::mem::take(&mut plan.slots),
                     batch: self.relay.batch,
                     names: Arc::clone(&names),
@@ -159,6 +172,7 @@ impl Config {
                 Arc::new(Lane::new(
                     spec,
                     lane_metrics,
+                    Arc::clone(&desk),
                     Arc::clone(&attention),
                     Arc::clone(&buffered),
                 ))
@@ -190,6 +204,7 @@ impl Config {
             datasets.collect(),
             lanes,
             slots,
+            desk,
             attention,
             buffered,
             metrics,
@@ -215,6 +230,8 @@ impl Config {
                         (0..dataset.topic.partitions.max(0)).map(|p| Slot(bases[index] + p as usize)),
                     );
                 }
+                plan.mapped
+                    .extend(table.columns.iter().map(|column| column.name.clone()));
                 match Mapping::compile(dataset, table) {
                     Ok(mapping) => {
                         plan.columns.push(mapping.columns_header().to_owned());
@@ -228,12 +245,30 @@ impl Config {
     }
 }
 
+/// What fits into the metadata of an offset is decided here, not when a load is on its way.
+fn check_tables(dataset: &DatasetConfig) -> Result<(), ConfigError> {
+    let names: BTreeSet<_> = dataset.tables.iter().map(|t| (&t.database, &t.table)).collect();
+    if names.len() > MAX_TABLES {
+        return Err(ConfigError::TooManyTables {
+            dataset: dataset.name.clone(),
+            tables: names.len(),
+        });
+    }
+    let ids: BTreeSet<_> = names.iter().map(|(d, t)| TableId::new(d, t)).collect();
+    if ids.len() < names.len() {
+        return Err(ConfigError::TableIds(dataset.name.clone()));
+    }
+    Ok(())
+}
+
 struct LanePlan {
     database: String,
     table: String,
     datasets: Vec<usize>,
     slots: Vec<Slot>,
     columns: Vec<String>,
+    /// Columns rows have values for.
+    mapped: BTreeSet<String>,
     routes: Vec<(usize, String, Mapping)>,
     errors: Vec<MappingError>,
 }
@@ -246,6 +281,7 @@ impl LanePlan {
             datasets: Vec::new(),
             slots: Vec::new(),
             columns: Vec::new(),
+            mapped: [VER_COLUMN, EXTRA_COLUMN].map(str::to_owned).into(),
             routes: Vec::new(),
             errors: Vec::new(),
         }

@@ -10,6 +10,14 @@ pub const ABLATE_ENV: &str = "TRIBUTARY_RELAY_ABLATE";
 pub enum Guard {
     /// Rule 1: a load's label and ranges are committed before its first byte, and a new owner settles them first.
     Intents,
+    /// Rule 8: an offset that holds no record is no gap.
+    Holes,
+    /// Rule 9: a table never receives an event at or below its own position.
+    TablePositions,
+    /// Rule 13: a blocked table drops its buffer and its siblings go on.
+    BlockedTables,
+    /// Rule 18: no load before every mapped column exists, none under an older mapping.
+    MappingGenerations,
 }
 
 impl Guard {
@@ -17,6 +25,10 @@ impl Guard {
     pub fn name(self) -> &'static str {
         match self {
             Self::Intents => "intents",
+            Self::Holes => "holes",
+            Self::TablePositions => "table-positions",
+            Self::BlockedTables => "blocked-tables",
+            Self::MappingGenerations => "mapping-generations",
         }
     }
 

@@ -18,8 +18,10 @@ pub mod source;
 pub mod telemetry;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,49 +33,89 @@ use sink::starrocks::{Credentials, StarRocks};
 /// Rows in memory over all tables; batches of 8 MiB for a dozen tables, twice each.
 pub const DEFAULT_BUFFER_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Runs a relay until SIGTERM or SIGINT, or until it cannot go on.
+/// How often the mounted files are compared with what is in use. Kubernetes itself takes about a minute to renew a mount.
+const CONFIG_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs a relay until SIGTERM or SIGINT, or until it cannot go on. A change of the mounted files is taken up at a batch
+/// boundary: lanes finish what is in flight, positions are committed, and everything is laid out anew.
 pub fn run(
-    config: Config,
+    config_dir: &Path,
     credentials: Credentials,
     listen: SocketAddr,
     buffer_bytes: u64,
 ) -> anyhow::Result<()> {
+    let mut config = Config::load(config_dir)?;
     // The reader has its own thread; these carry loads and probes.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let sink = Arc::new(StarRocks::new(
-        &config.relay.starrocks.http_endpoints,
-        credentials,
-    )?);
-    let board = Arc::new(config.board(telemetry::metrics::Metrics::default()));
-    let stop = Arc::new(AtomicBool::new(false));
+    let metrics = telemetry::metrics::Metrics::default();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(listen)
             .await
             .with_context(|| format!("listen on {listen}"))?;
-        tracing::info!(address = %listener.local_addr()?, tables = board.lanes.len(), "relay");
-        tokio::spawn(telemetry::server::serve(listener, Arc::clone(&board)));
+        let (current, watched) = tokio::sync::watch::channel(Arc::new(config.board(metrics.clone())));
+        tracing::info!(address = %listener.local_addr()?, tables = watched.borrow().lanes.len(), "relay");
+        tokio::spawn(telemetry::server::serve(listener, watched));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut lanes = spawn_lanes(&board, &sink);
-        let reader = spawn_reader(Arc::clone(&board), Arc::clone(&stop), buffer_bytes)?;
-        tokio::pin!(reader);
-        let ended = tokio::select! {
-            ended = &mut reader => ended,
-            // A lane ends only when told to: without it its table would stand still in silence.
-            Some(Err(panic)) = lanes.join_next() => anyhow::bail!("a lane ended: {panic}"),
-            _ = terminate.recv() => drain(&stop, reader).await,
-            _ = interrupt.recv() => drain(&stop, reader).await,
-        };
-        ended
-            .context("the reader's thread panicked")?
-            .map_err(anyhow::Error::from)
+        loop {
+            let board = Arc::clone(&current.borrow());
+            let sink = Arc::new(StarRocks::new(&config.relay.starrocks, credentials.clone())?);
+            let stop = Arc::new(AtomicBool::new(false));
+            let mut lanes = spawn_lanes(&board, &sink);
+            let reader = spawn_reader(board, Arc::clone(&stop), buffer_bytes)?;
+            tokio::pin!(reader);
+            tokio::select! {
+                ended = &mut reader => return outcome(ended),
+                // A lane ends only when told to: without it its table would stand still in silence.
+                Some(Err(panic)) = lanes.join_next() => anyhow::bail!("a lane ended: {panic}"),
+                _ = terminate.recv() => return outcome(drain(&stop, reader).await),
+                _ = interrupt.recv() => return outcome(drain(&stop, reader).await),
+                changed = changed(config_dir, &config) => {
+                    outcome(drain(&stop, reader).await)?;
+                    lanes.shutdown().await;
+                    config = changed;
+                    metrics.forget_gauges();
+                    tracing::info!("going on with the changed configuration");
+                    current.send_replace(Arc::new(config.board(metrics.clone())));
+                }
+            }
+        }
     })
 }
 
+/// Waits for files that say something else and can be used.
+async fn changed(dir: &Path, current: &Config) -> Config {
+    let mut complained = String::new();
+    loop {
+        tokio::time::sleep(CONFIG_EVERY).await;
+        match Config::load(dir) {
+            Ok(found) if found == *current => complained.clear(),
+            Ok(found) => return found,
+            // Half of a change, or a wrong one: what is in use stays in use.
+            Err(error) => {
+                let text = error.to_string();
+                if text != complained {
+                    tracing::error!(
+                        error = text,
+                        "the mounted configuration cannot be used; the one before stays in use"
+                    );
+                    complained = text;
+                }
+            }
+        }
+    }
+}
+
 type ReaderEnd = Result<Result<(), source::SourceError>, tokio::sync::oneshot::error::RecvError>;
+
+fn outcome(ended: ReaderEnd) -> anyhow::Result<()> {
+    ended
+        .context("the reader's thread panicked")?
+        .map_err(anyhow::Error::from)
+}
 
 async fn drain(
     stop: &AtomicBool,

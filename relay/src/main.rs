@@ -35,7 +35,6 @@ fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let args = Args::parse();
-    let config = tributary_relay::config::Config::load(&args.config_dir)?;
     let credentials = tributary_relay::sink::starrocks::Credentials::Files(args.credentials_dir);
-    tributary_relay::run(config, credentials, args.listen, args.buffer_bytes)
+    tributary_relay::run(&args.config_dir, credentials, args.listen, args.buffer_bytes)
 }

@@ -175,6 +175,7 @@ fn blocked(cause: BlockedCause) -> R {
         }
         BlockedCause::PositionLost => R::PositionLost,
         BlockedCause::PartitionsChanged => R::PartitionsChanged,
+        BlockedCause::ConfigurationOutdated => R::RollingOut,
     }
 }
 

@@ -213,6 +213,7 @@ fn relay_status(world: &Observed) -> RelayStatus {
                         table: t.table.clone(),
                         lag_ms: Some(40),
                         lane: LaneState::Idle,
+                        linger_ms: 200,
                         rows_loaded: 0,
                         loads: 0,
                         overflowed: 0,

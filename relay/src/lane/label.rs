@@ -9,10 +9,25 @@ use tributary_crds::relay::PipelineIdentity;
 /// Longest label StarRocks takes; its characters are `[-\w]`.
 pub const MAX_LEN: usize = 128;
 
+/// Bytes of the hash a label carries.
+pub const HASH_LEN: usize = 12;
+
+/// A label without what can be computed again: the form in which it is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The mapping it was made under.
+    pub generation: u16,
+    pub hash: [u8; HASH_LEN],
+    /// The partition it was settled for alone, after its load's partitions had come to different owners.
+    pub part: Option<i32>,
+}
+
 /// The part of a label that is fixed for one table of one relay.
 #[derive(Clone, Debug)]
 pub struct Labels {
-    prefix: String,
+    pipeline: String,
+    readable: String,
+    generation: u16,
     /// Hash state of everything but the ranges.
     fixed: Sha256,
 }
@@ -52,12 +67,14 @@ impl Labels {
             .take(32)
             .collect();
         Self {
-            prefix: format!("tb-{pipeline}-{generation}-{readable}"),
+            pipeline,
+            readable,
+            generation,
             fixed,
         }
     }
 
-    pub fn label<'a>(&self, ranges: impl IntoIterator<Item = NamedRange<'a>>) -> String {
+    pub fn label<'a>(&self, ranges: impl IntoIterator<Item = NamedRange<'a>>) -> Label {
         let mut hash = self.fixed.clone();
         for range in ranges {
             field(&mut hash, range.topic.as_bytes());
@@ -66,7 +83,28 @@ impl Labels {
             field(&mut hash, &range.start.to_be_bytes());
             field(&mut hash, &range.end.to_be_bytes());
         }
-        format!("{}-{}", self.prefix, short(&hash, 24))
+        let mut taken = [0; HASH_LEN];
+        taken.copy_from_slice(&hash.finalize()[..HASH_LEN]);
+        Label {
+            generation: self.generation,
+            hash: taken,
+            part: None,
+        }
+    }
+
+    /// As StarRocks knows it.
+    pub fn text(&self, label: &Label) -> String {
+        let Self {
+            pipeline, readable, ..
+        } = self;
+        let part = label
+            .part
+            .map_or_else(String::new, |partition| format!("-p{partition}"));
+        format!(
+            "tb-{pipeline}-{}-{readable}-{}{part}",
+            label.generation,
+            hex(&label.hash)
+        )
     }
 }
 
@@ -77,9 +115,11 @@ fn field(hash: &mut Sha256, bytes: &[u8]) {
 }
 
 fn short(hash: &Sha256, digits: usize) -> String {
-    let digest = hash.clone().finalize();
-    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-    hex[..digits].to_owned()
+    hex(&hash.clone().finalize())[..digits].to_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -114,11 +154,12 @@ mod tests {
         ) {
             let labels = Labels::new(&owner(&name), "db", &table, &[(generation, "sha256:1")]);
             let (ra, rb) = (range(0, a.0, a.0 + a.1), range(0, b.0, b.0 + b.1));
-            let label = labels.label([ra]);
+            let label = labels.text(&Label { part: Some(i32::MAX), ..labels.label([ra]) });
             prop_assert!(label.len() <= MAX_LEN && !label.is_empty());
             prop_assert!(label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
-            prop_assert_eq!(&label, &Labels::new(&owner(&name), "db", &table, &[(generation, "sha256:1")]).label([ra]));
-            prop_assert_eq!(label == labels.label([rb]), ra == rb);
+            let label = labels.label([ra]);
+            prop_assert_eq!(label, Labels::new(&owner(&name), "db", &table, &[(generation, "sha256:1")]).label([ra]));
+            prop_assert_eq!(labels.text(&label) == labels.text(&labels.label([rb])), ra == rb);
         }
     }
 

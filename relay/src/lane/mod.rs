@@ -2,10 +2,14 @@
 //! loads the one before; at most one load is in flight.
 
 pub mod batch;
+pub mod desk;
+pub mod intent;
 pub mod label;
 pub mod ranges;
+pub mod settle;
 mod task;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,10 +17,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tributary_crds::relay::{BatchConfig, BlockedCause, LaneState, RecordPosition};
 
+use crate::guard::Guard;
 use crate::telemetry::metrics::LaneMetrics;
 use batch::{Batch, BatchBuilder, RowTimes};
-use label::{Labels, NamedRange};
+use desk::CommitDesk;
+use intent::{Intent, TableId};
+use label::{Label, Labels, NamedRange};
 use ranges::{Ranges, Slot};
+use settle::{LaneStart, Settlement, settlements};
 
 pub use task::run;
 
@@ -26,12 +34,16 @@ pub const UNASSIGNED: i64 = -1;
 /// What is fixed about a lane.
 #[derive(Debug)]
 pub struct LaneSpec {
+    pub id: TableId,
     pub database: String,
     pub table: String,
     /// The slots whose records it takes.
     pub slots: Vec<Slot>,
     pub labels: Labels,
+    /// Value of the `columns` header.
     pub columns: String,
+    /// The table's columns that rows have values for.
+    pub mapped: Vec<String>,
     pub batch: BatchConfig,
     /// Name, generation and partition of every slot of the relay, for labels.
     pub names: Arc<Vec<SlotName>>,
@@ -58,6 +70,13 @@ pub struct Lane {
     /// `source.ts` of the oldest event in flight; 0: none.
     in_flight_source_ms: AtomicI64,
     wants_rewind: AtomicBool,
+    /// The load that is committed but not known to be visible yet.
+    unseen: Mutex<Option<String>>,
+    desk: Arc<CommitDesk>,
+    /// The linger in use, milliseconds: longer than configured under version pressure.
+    linger_ms: AtomicU64,
+    /// When the task last did anything, Unix milliseconds.
+    stepped_ms: AtomicU64,
     /// Raised by lanes, lowered by the reader: something needs it between two polls.
     attention: Arc<AtomicBool>,
     /// Rows and bytes waiting or in flight, over all lanes.
@@ -70,6 +89,12 @@ struct Filling {
     builder: BatchBuilder,
     /// Next offset wanted, per slot.
     next: Vec<i64>,
+    /// The announced load that takes a slot further than its done position: one in flight, or one yet to be settled.
+    intents: Vec<Option<Intent>>,
+    /// Loads announced by earlier owners. The first is being settled; until all are, nothing else is taken.
+    settling: VecDeque<Settlement>,
+    /// Events passed by that could not be taken because of a settlement: they have to be read again.
+    missed: bool,
     opened: Option<Instant>,
     in_flight: bool,
     in_flight_bytes: u64,
@@ -104,6 +129,7 @@ impl Lane {
     pub fn new(
         spec: LaneSpec,
         metrics: LaneMetrics,
+        desk: Arc<CommitDesk>,
         attention: Arc<AtomicBool>,
         buffered: Arc<AtomicU64>,
     ) -> Self {
@@ -113,6 +139,9 @@ impl Lane {
             filling: Mutex::new(Filling {
                 builder: BatchBuilder::default(),
                 next: vec![UNASSIGNED; slots],
+                intents: vec![None; slots],
+                settling: VecDeque::new(),
+                missed: false,
                 opened: None,
                 in_flight: false,
                 in_flight_bytes: 0,
@@ -127,6 +156,10 @@ impl Lane {
             state: Mutex::new(LaneState::Idle),
             in_flight_source_ms: AtomicI64::new(0),
             wants_rewind: AtomicBool::new(false),
+            unseen: Mutex::default(),
+            desk,
+            linger_ms: AtomicU64::new(spec.batch.linger_ms),
+            stepped_ms: AtomicU64::new(now_ms()),
             attention,
             buffered,
             epoch: watch::Sender::new(0),
@@ -151,7 +184,7 @@ impl Lane {
         write: impl FnOnce(&mut Vec<u8>) -> Result<usize, E>,
     ) -> Result<Pushed, E> {
         let mut filling = self.filling();
-        let Some(start) = filling.wanted(slot, offset) else {
+        let Some(start) = self.admit(&mut filling, slot, offset) else {
             return Ok(Pushed::Skipped);
         };
         let before = filling.builder.bytes();
@@ -171,9 +204,35 @@ impl Lane {
     /// Says that nothing below `end` concerns this lane any more: a tombstone, a skipped record, a transaction marker.
     pub fn advance(&self, slot: Slot, end: i64) {
         let mut filling = self.filling();
-        if let Some(start) = filling.wanted(slot, end - 1) {
+        if let Some(start) = self.admit(&mut filling, slot, end - 1) {
             self.moved(&mut filling, slot, start, end);
         }
+    }
+
+    /// Where the range that takes `offset` begins; `None` when the lane does not take it.
+    ///
+    /// An offset beyond `next` leaves no gap: transactions put markers between records (correctness rule 8).
+    fn admit(&self, filling: &mut Filling, slot: Slot, offset: i64) -> Option<i64> {
+        let next = filling.next[slot.0];
+        if filling.dropping || next == UNASSIGNED || offset < next {
+            return None;
+        }
+        if offset > next && !Guard::Holes.holds() {
+            return None;
+        }
+        let Some(settlement) = filling.settling.front() else {
+            return Some(next);
+        };
+        let fence = settlement.fence(slot).unwrap_or(next);
+        if offset < fence {
+            return Some(next);
+        }
+        filling.missed = true;
+        // Whatever lies between, records or markers, has passed by: the range is complete.
+        if next < fence {
+            self.moved(filling, slot, next, fence);
+        }
+        None
     }
 
     fn moved(&self, filling: &mut Filling, slot: Slot, start: i64, end: i64) {
@@ -193,10 +252,20 @@ impl Lane {
         if filling.opened.is_none() {
             filling.opened = Some(Instant::now());
             self.work.notify_one();
+        } else if filling
+            .settling
+            .front()
+            .is_some_and(|first| first.complete(&filling.next))
+        {
+            self.work.notify_one();
         }
     }
 
     fn is_full(&self, filling: &Filling) -> bool {
+        // A load that is repeated has the ranges it had, whatever a batch's limits are now.
+        if !filling.settling.is_empty() {
+            return false;
+        }
         let limits = &self.spec.batch;
         filling.builder.bytes() as u64 >= limits.max_bytes || filling.builder.rows() as u64 >= limits.max_rows
     }
@@ -231,6 +300,14 @@ impl Lane {
         }
     }
 
+    /// The reader could not step back yet: it tries again.
+    pub fn ask_rewind(&self) {
+        // Nothing may be taken from further on until it has.
+        self.filling().dropping = true;
+        self.wants_rewind.store(true, Ordering::Release);
+        self.attention.store(true, Ordering::Release);
+    }
+
     /// Positions to read again from, once, after a blocked lane came free.
     pub fn take_rewind(&self) -> Option<Vec<(Slot, i64)>> {
         if !self.wants_rewind.swap(false, Ordering::AcqRel) {
@@ -241,6 +318,7 @@ impl Lane {
             return None;
         }
         filling.dropping = false;
+        filling.missed = false;
         let mut from = Vec::new();
         for slot in &self.spec.slots {
             let done = self.done(*slot);
@@ -252,20 +330,26 @@ impl Lane {
         Some(from)
     }
 
-    /// Takes no new batch from now on, and waits for the one in flight. `false`: it is still in flight.
+    /// A load that only somebody else's doing can end.
+    fn hopeless(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*state, LaneState::Blocked { .. })
+    }
+
+    /// Takes no new batch from now on, and waits for the one in flight unless it is blocked. `false`: it is still in flight.
     pub fn quiesce(&self, deadline: Instant) -> bool {
         let mut filling = self.filling();
         filling.hold = true;
         let timeout = deadline.saturating_duration_since(Instant::now());
         let (filling, _) = self
             .changed
-            .wait_timeout_while(filling, timeout, |filling| filling.in_flight)
+            .wait_timeout_while(filling, timeout, |filling| filling.in_flight && !self.hopeless())
             .unwrap_or_else(PoisonError::into_inner);
         !filling.in_flight
     }
 
     /// Forgets everything and starts from the given positions; a load still in flight is abandoned.
-    pub fn reset(&self, positions: &[(Slot, i64)]) {
+    pub fn reset(&self, starts: &[LaneStart]) {
         let mut filling = self.filling();
         self.buffered
             .fetch_sub(filling.builder.bytes() as u64, Ordering::Relaxed);
@@ -273,14 +357,15 @@ impl Lane {
         filling.opened = None;
         filling.dropping = filling.refused.is_some();
         for slot in &self.spec.slots {
-            let position = positions
-                .iter()
-                .find(|(s, _)| s == slot)
-                .map_or(UNASSIGNED, |(_, p)| *p);
-            filling.next[slot.0] = position;
-            self.done[slot.0].store(position, Ordering::Release);
+            let start = starts.iter().find(|start| start.slot == *slot);
+            let done = start.map_or(UNASSIGNED, |start| start.done);
+            filling.next[slot.0] = done;
+            filling.intents[slot.0] = start.and_then(|start| start.intent);
+            self.done[slot.0].store(done, Ordering::Release);
         }
-        filling.hold = positions.is_empty();
+        filling.settling = settlements(starts, |slot| self.spec.names[slot.0].partition).into();
+        filling.missed = false;
+        filling.hold = starts.is_empty();
         self.epoch.send_modify(|epoch| *epoch += 1);
         drop(filling);
         self.work.notify_one();
@@ -299,6 +384,12 @@ impl Lane {
         self.done[slot.0].load(Ordering::Acquire)
     }
 
+    /// Done position of a slot and the load announced beyond it: what is committed for the next owner.
+    pub fn progress(&self, slot: Slot) -> (i64, Option<Intent>) {
+        let filling = self.filling();
+        (self.done(slot), filling.intents[slot.0])
+    }
+
     pub fn state(&self) -> LaneState {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match (&state, &self.filling().refused) {
@@ -313,7 +404,25 @@ impl Lane {
     }
 
     fn set_state(&self, state: LaneState) {
+        self.stepped_ms.store(now_ms(), Ordering::Release);
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Milliseconds a batch waits for company.
+    pub fn linger_ms(&self) -> u64 {
+        self.linger_ms.load(Ordering::Acquire)
+    }
+
+    /// For how long, in milliseconds, the task has made no step although there is work; 0: none is due.
+    ///
+    /// Waiting for StarRocks or Kafka is a step each time it is tried again: this is about a task that hangs.
+    pub fn idle_with_work_ms(&self, now_ms: u64) -> u64 {
+        let filling = self.filling();
+        let due = !filling.hold && (filling.opened.is_some() || !filling.settling.is_empty());
+        match filling.in_flight || due {
+            true => now_ms.saturating_sub(self.stepped_ms.load(Ordering::Acquire)),
+            false => 0,
+        }
     }
 
     /// `source.ts` of the oldest event not yet durable, and whether there is any such event.
@@ -327,17 +436,9 @@ impl Lane {
     }
 }
 
-impl Filling {
-    /// Where the range that takes `offset` begins; `None` when the lane does not take it.
-    fn wanted(&self, slot: Slot, offset: i64) -> Option<i64> {
-        let next = self.next[slot.0];
-        (!self.dropping && next != UNASSIGNED && offset >= next).then_some(next)
-    }
-}
-
 impl LaneSpec {
     /// The label of a batch.
-    pub fn label(&self, ranges: &Ranges) -> String {
+    pub fn label(&self, ranges: &Ranges) -> Label {
         self.labels.label(ranges.iter().map(|range| {
             let name = &self.names[range.slot.0];
             NamedRange {
@@ -360,6 +461,7 @@ pub fn now_ms() -> u64 {
 /// What the task takes to load.
 struct Taken {
     batch: Batch,
+    label: Label,
     epoch: u64,
 }
 

@@ -1,46 +1,119 @@
-//! The lane's task: takes closed batches one at a time and stays with each until its fate is known.
+//! The lane's task: settles what earlier owners announced, then takes closed batches one at a time and stays with each until
+//! its fate is known.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tributary_crds::relay::{LaneState, RetryCause};
+use tributary_crds::relay::{BlockedCause, LaneState, RetryCause};
 
 use super::batch::{Batch, BatchBuilder};
-use super::{Lane, Taken, now_ms};
-use crate::sink::{LabelState, LoadOutcome, LoadRequest, Sink};
+use super::desk::Announced;
+use super::intent::Intent;
+use super::label::Label;
+use super::settle::{Settlement, settle};
+use super::{Filling, Lane, Taken, now_ms};
+use crate::guard::Guard;
+use crate::sink::{Durable, LabelState, LoadOutcome, LoadRequest, Sink};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-/// How often a blocked lane looks whether somebody has helped.
-const BLOCKED_BACKOFF: Duration = Duration::from_secs(15);
+/// How often a blocked lane looks whether somebody has helped: at first soon, in the end rarely.
+const FIRST_BLOCKED_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BLOCKED_BACKOFF: Duration = Duration::from_secs(15);
 /// The linger grows at most to this under version pressure.
 const MAX_LINGER: Duration = Duration::from_secs(10);
+
+/// What a lane has to do next.
+enum Step {
+    Settle(Settlement, u64),
+    Load(Taken),
+}
 
 /// Runs a lane until it is stopped.
 pub async fn run<S: Sink>(lane: Arc<Lane>, sink: Arc<S>) {
     let mut linger = Linger::new(Duration::from_millis(lane.spec.batch.linger_ms));
-    while let Some(taken) = lane.next_batch(linger.current).await {
-        let finished = settle(&lane, &*sink, taken, &mut linger).await;
-        lane.finished(finished);
+    lane.wait_for_columns(&*sink).await;
+    while let Some(step) = lane.next_step(linger.current).await {
+        match step {
+            Step::Settle(settlement, epoch) => {
+                let mut changes = lane.epoch.subscribe();
+                if *changes.borrow_and_update() != epoch {
+                    continue;
+                }
+                tokio::select! {
+                    biased;
+                    _ = changes.changed() => {}
+                    found = settle(&lane, &*sink, &settlement) => lane.settled(&settlement, found, epoch),
+                }
+            }
+            Step::Load(taken) => {
+                let fate = deliver(&lane, &*sink, taken, &mut linger).await;
+                lane.finished(fate);
+                lane.linger_ms
+                    .store(linger.current.as_millis() as u64, Ordering::Release);
+            }
+        }
     }
 }
 
 impl Lane {
-    /// Waits for a batch: full, or its linger is over. `None`: the lane was stopped.
-    async fn next_batch(&self, linger: Duration) -> Option<Taken> {
+    /// Every mapped column has to be there before anything is loaded: StarRocks ignores names it does not know, and the rows
+    /// would have NULL for good (correctness rule 18).
+    async fn wait_for_columns<S: Sink>(&self, sink: &S) {
+        if !Guard::MappingGenerations.holds() {
+            return;
+        }
+        let (database, table) = (&self.spec.database, &self.spec.table);
+        let mut attempts = Attempts::default();
+        loop {
+            let found = match sink.columns(database, table).await {
+                Ok(None) => break,
+                Ok(Some(columns)) => missing(&self.spec.mapped, &columns, database, table),
+                Err(error) => match error.blocked() {
+                    Ok(cause) => Some((cause, error.to_string())),
+                    Err(cause) => {
+                        let pause = attempts.failed();
+                        self.retrying("", cause, format!("the table's columns: {error}"), &attempts);
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                },
+            };
+            let Some((cause, message)) = found else { break };
+            attempts.failed();
+            self.blocked("", cause, message, &attempts);
+            tokio::time::sleep(attempts.blocked()).await;
+        }
+        self.set_state(LaneState::Idle);
+        self.read_again_if_missed(&mut self.filling());
+    }
+
+    /// Waits for something to do: a settlement, a full batch, or one whose linger is over. `None`: the lane was stopped.
+    async fn next_step(&self, linger: Duration) -> Option<Step> {
         loop {
             let deadline = {
                 let mut filling = self.filling();
-                let due = filling.opened.map(|opened| opened + linger);
-                let full = self.is_full(&filling);
-                match due {
-                    _ if filling.stop => return None,
-                    Some(due) if !filling.hold && (full || due <= Instant::now()) => {
-                        return Some(self.take(&mut filling));
+                if filling.stop {
+                    return None;
+                }
+                if filling.hold {
+                    None
+                } else if let Some(first) = filling.settling.front() {
+                    if !first.free {
+                        return Some(Step::Settle(first.clone(), *self.epoch.borrow()));
                     }
-                    Some(due) if !filling.hold => Some(due),
-                    _ => None,
+                    if first.complete(&filling.next) {
+                        return Some(Step::Load(self.take(&mut filling)));
+                    }
+                    None
+                } else {
+                    let due = filling.opened.map(|opened| opened + linger);
+                    let full = self.is_full(&filling);
+                    if due.is_some_and(|due| full || due <= Instant::now()) {
+                        return Some(Step::Load(self.take(&mut filling)));
+                    }
+                    due
                 }
             };
             match deadline {
@@ -52,11 +125,20 @@ impl Lane {
         }
     }
 
-    fn take(&self, filling: &mut super::Filling) -> Taken {
+    fn take(&self, filling: &mut Filling) -> Taken {
         let (bytes, rows) = (filling.builder.bytes(), filling.builder.rows());
         // The next batch is probably of this size; growing a buffer to it again would copy it several times over.
         let next = BatchBuilder::with_capacity(bytes.min(self.spec.batch.max_bytes as usize), rows);
         let batch = std::mem::replace(&mut filling.builder, next).close();
+        let label = match filling.settling.pop_front() {
+            Some(settlement) => {
+                // What passed by meanwhile is read again once this is done; nothing may be taken in between.
+                filling.dropping |= filling.missed;
+                settlement.label
+            }
+            None => self.spec.label(&batch.ranges),
+        };
+        self.intend(filling, &batch, label);
         filling.opened = None;
         filling.in_flight = true;
         filling.in_flight_bytes = bytes as u64;
@@ -66,8 +148,70 @@ impl Lane {
         self.attention.store(true, Ordering::Release);
         Taken {
             batch,
+            label,
             epoch: *self.epoch.borrow(),
         }
+    }
+
+    /// What the next commit says about the batch. A batch without rows is no load.
+    fn intend(&self, filling: &mut Filling, batch: &Batch, label: Label) {
+        if batch.rows == 0 || !Guard::Intents.holds() {
+            return;
+        }
+        let partitions = u16::try_from(batch.ranges.iter().count()).unwrap_or(u16::MAX);
+        for range in batch.ranges.iter() {
+            filling.intents[range.slot.0] = Some(Intent {
+                label,
+                end: range.end,
+                partitions,
+            });
+        }
+    }
+
+    /// An earlier owner's load was looked after: it is in the table, or its ranges are free to be sent again.
+    fn settled(&self, settlement: &Settlement, found: Option<Durable>, epoch: u64) {
+        let mut filling = self.filling();
+        if epoch != *self.epoch.borrow() {
+            return;
+        }
+        match found {
+            None => {
+                if let Some(first) = filling.settling.front_mut() {
+                    first.free = true;
+                }
+            }
+            Some(durable) => {
+                filling.settling.pop_front();
+                for range in &settlement.ranges {
+                    self.done[range.slot.0].store(range.end, Ordering::Release);
+                    filling.next[range.slot.0] = range.end;
+                    filling.intents[range.slot.0] = None;
+                }
+                self.discard(&mut filling);
+                let label = settlement.origin.unwrap_or(settlement.label);
+                self.loaded(&self.spec.labels.text(&label), durable);
+                self.read_again_if_missed(&mut filling);
+            }
+        }
+        drop(filling);
+        self.set_state(LaneState::Idle);
+        self.work.notify_one();
+    }
+
+    fn read_again_if_missed(&self, filling: &mut Filling) {
+        filling.dropping |= filling.missed;
+        if filling.dropping && filling.refused.is_none() {
+            self.wants_rewind.store(true, Ordering::Release);
+        }
+        self.attention.store(true, Ordering::Release);
+    }
+
+    /// Throws the next batch away.
+    fn discard(&self, filling: &mut Filling) {
+        self.buffered
+            .fetch_sub(filling.builder.bytes() as u64, Ordering::Relaxed);
+        filling.builder = BatchBuilder::default();
+        filling.opened = None;
     }
 
     fn finished(&self, fate: Fate) {
@@ -77,6 +221,7 @@ impl Lane {
         {
             for range in taken.batch.ranges.iter() {
                 self.done[range.slot.0].store(range.end, Ordering::Release);
+                filling.intents[range.slot.0] = None;
             }
         }
         filling.in_flight = false;
@@ -84,27 +229,119 @@ impl Lane {
             .fetch_sub(filling.in_flight_bytes, Ordering::Relaxed);
         filling.in_flight_bytes = 0;
         self.in_flight_source_ms.store(0, Ordering::Release);
-        if filling.dropping && filling.refused.is_none() {
-            self.wants_rewind.store(true, Ordering::Release);
-        }
+        self.read_again_if_missed(&mut filling);
         drop(filling);
         self.set_state(LaneState::Idle);
         self.changed.notify_all();
-        self.attention.store(true, Ordering::Release);
     }
 
     /// A blocked lane keeps the batch in hand and nothing else (correctness rule 13).
     fn drop_buffer(&self) {
+        if !Guard::BlockedTables.holds() {
+            return;
+        }
         let mut filling = self.filling();
         filling.dropping = true;
-        self.buffered
-            .fetch_sub(filling.builder.bytes() as u64, Ordering::Relaxed);
-        filling.builder = BatchBuilder::default();
-        filling.opened = None;
+        self.discard(&mut filling);
         drop(filling);
         self.changed.notify_all();
         self.attention.store(true, Ordering::Release);
     }
+
+    /// Remembers whether readers see the table's newest load yet.
+    fn loaded(&self, label: &str, durable: Durable) {
+        let unseen = (!durable.visible).then(|| label.to_owned());
+        *self
+            .unseen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = unseen;
+    }
+
+    /// Waits until every load of this lane can be read: `Publish Timeout` is durable, but unreadable for a while (correctness
+    /// rule 4). Not bounded: a publish that hangs is StarRocks standing still.
+    pub async fn visible<S: Sink>(&self, sink: &S) {
+        let label = self
+            .unseen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone();
+        let Some(label) = label else { return };
+        let mut attempts = Attempts::default();
+        loop {
+            let state = sink.label_state(&self.spec.database, &label).await;
+            let (cause, message) = match state {
+                // Only finished labels are forgotten.
+                LabelState::Durable(Durable { visible: true })
+                | LabelState::Unknown
+                | LabelState::Aborted => break,
+                LabelState::Unanswered { cause, message } => (cause, message),
+                LabelState::Durable(_) | LabelState::Running => (
+                    RetryCause::Publishing,
+                    format!("load {label} is committed but not visible yet"),
+                ),
+            };
+            let pause = attempts.failed();
+            self.set_state(LaneState::Retrying {
+                label: label.clone(),
+                cause,
+                message,
+                attempts: attempts.count,
+                since_ms: attempts.since_ms,
+            });
+            tokio::time::sleep(pause.min(Duration::from_secs(1))).await;
+        }
+        self.loaded(&label, Durable { visible: true });
+    }
+
+    /// Has the lane's intents committed, and says until when the load may begin. Waits for as long as Kafka is away: without
+    /// the commit nobody could tell later what was sent.
+    async fn announce(&self, label: &str) -> Announced {
+        let asked = Instant::now();
+        if !Guard::Intents.holds() {
+            return Announced::at(asked);
+        }
+        let mut attempts = Attempts::default();
+        self.desk
+            .committed(self.desk.ask(), |why| {
+                attempts.failed();
+                self.set_state(LaneState::Retrying {
+                    label: label.to_owned(),
+                    cause: RetryCause::CommitFailed,
+                    message: format!("the load waits until Kafka takes its announcement: {why}"),
+                    attempts: attempts.count,
+                    since_ms: attempts.since_ms,
+                });
+            })
+            .await;
+        // Since before the commit: a process frozen in between must not take an old announcement for a fresh one.
+        Announced::at(asked)
+    }
+}
+
+/// What is wrong with a table for this mapping.
+fn missing(
+    mapped: &[String],
+    found: &[String],
+    database: &str,
+    table: &str,
+) -> Option<(BlockedCause, String)> {
+    if found.is_empty() {
+        let message = format!("table {database}.{table} does not exist, or the load user may not see it");
+        return Some((BlockedCause::UnknownTable, message));
+    }
+    let known = |name: &&String| found.iter().any(|column| column.eq_ignore_ascii_case(name));
+    let missing: Vec<&str> = mapped
+        .iter()
+        .filter(|name| !known(name))
+        .map(String::as_str)
+        .collect();
+    (!missing.is_empty()).then(|| {
+        let message = format!(
+            "table {database}.{table} has no column {}: nothing is loaded until it is added",
+            missing.join(", ")
+        );
+        (BlockedCause::UnknownColumn, message)
+    })
 }
 
 enum Fate {
@@ -113,7 +350,7 @@ enum Fate {
     Abandoned,
 }
 
-async fn settle<S: Sink>(lane: &Lane, sink: &S, taken: Taken, linger: &mut Linger) -> Fate {
+async fn deliver<S: Sink>(lane: &Lane, sink: &S, taken: Taken, linger: &mut Linger) -> Fate {
     if taken.batch.rows == 0 {
         return Fate::Durable(taken);
     }
@@ -122,25 +359,30 @@ async fn settle<S: Sink>(lane: &Lane, sink: &S, taken: Taken, linger: &mut Linge
         return Fate::Abandoned;
     }
     tokio::select! {
+        // First whether the lane was reset: an announcement may have been committed without its partitions by then.
         biased;
-        () = load_until_durable(lane, sink, &taken.batch, linger) => Fate::Durable(taken),
         _ = epoch.changed() => {
             lane.metrics.abandoned();
             Fate::Abandoned
         }
+        () = load_until_durable(lane, sink, &taken, linger) => Fate::Durable(taken),
     }
 }
 
 /// Sends the same bytes under the same label until they are durable.
-async fn load_until_durable<S: Sink>(lane: &Lane, sink: &S, batch: &Batch, linger: &mut Linger) {
-    let spec = &lane.spec;
-    let request = LoadRequest {
+async fn load_until_durable<S: Sink>(lane: &Lane, sink: &S, taken: &Taken, linger: &mut Linger) {
+    let (spec, batch) = (&lane.spec, &taken.batch);
+    let label = spec.labels.text(&taken.label);
+    lane.set_state(LaneState::Loading { label: label.clone() });
+    let mut announced = lane.announce(&label).await;
+    let mut request = LoadRequest {
         database: spec.database.clone(),
         table: spec.table.clone(),
-        label: spec.label(&batch.ranges),
+        label,
         columns: spec.columns.clone(),
         body: batch.body.clone(),
         rows: batch.rows,
+        start_by: announced.start_by(),
     };
     lane.set_state(LaneState::Loading {
         label: request.label.clone(),
@@ -149,6 +391,10 @@ async fn load_until_durable<S: Sink>(lane: &Lane, sink: &S, batch: &Batch, linge
     let mut attempts = Attempts::default();
     let mut ask_first = false;
     loop {
+        if announced.expired() {
+            announced = lane.announce(&request.label).await;
+            request.start_by = announced.start_by();
+        }
         let began = Instant::now();
         let outcome = attempt(sink, &request, ask_first).await;
         lane.metrics.attempt(&outcome, began.elapsed());
@@ -163,8 +409,10 @@ async fn load_until_durable<S: Sink>(lane: &Lane, sink: &S, batch: &Batch, linge
                     "loaded"
                 );
                 lane.metrics.loaded(batch, started_ms, now_ms(), durable);
+                lane.loaded(&request.label, durable);
                 return;
             }
+            LoadOutcome::Late => {}
             LoadOutcome::Retry {
                 cause,
                 message,
@@ -173,48 +421,51 @@ async fn load_until_durable<S: Sink>(lane: &Lane, sink: &S, batch: &Batch, linge
                 linger.press(cause);
                 ask_first = ambiguous;
                 let pause = attempts.failed();
-                if attempts.count == 1 || attempts.count.is_multiple_of(20) {
-                    tracing::warn!(
-                        table = spec.table,
-                        label = request.label,
-                        ?cause,
-                        message,
-                        attempts = attempts.count,
-                        "load is retried"
-                    );
-                }
-                lane.set_state(LaneState::Retrying {
-                    label: request.label.clone(),
-                    cause,
-                    message,
-                    attempts: attempts.count,
-                    since_ms: attempts.since_ms,
-                });
+                lane.retrying(&request.label, cause, message, &attempts);
                 tokio::time::sleep(pause).await;
             }
             LoadOutcome::Blocked { cause, message } => {
                 ask_first = true;
                 attempts.failed();
-                if attempts.count == 1 || attempts.count.is_multiple_of(20) {
-                    tracing::error!(
-                        table = spec.table,
-                        label = request.label,
-                        ?cause,
-                        message,
-                        "lane is blocked"
-                    );
-                }
-                let since_ms = attempts.since_ms;
-                lane.set_state(LaneState::Blocked {
-                    cause,
-                    message,
-                    at: None,
-                    since_ms,
-                });
-                lane.drop_buffer();
-                tokio::time::sleep(jittered(BLOCKED_BACKOFF)).await;
+                lane.blocked(&request.label, cause, message, &attempts);
+                tokio::time::sleep(attempts.blocked()).await;
             }
         }
+    }
+}
+
+impl Lane {
+    fn blocked(&self, label: &str, cause: BlockedCause, message: String, attempts: &Attempts) {
+        if attempts.worth_a_line() {
+            tracing::error!(table = self.spec.table, label, ?cause, message, "lane is blocked");
+        }
+        self.set_state(LaneState::Blocked {
+            cause,
+            message,
+            at: None,
+            since_ms: attempts.since_ms,
+        });
+        self.drop_buffer();
+    }
+
+    fn retrying(&self, label: &str, cause: RetryCause, message: String, attempts: &Attempts) {
+        if attempts.worth_a_line() {
+            tracing::warn!(
+                table = self.spec.table,
+                label,
+                ?cause,
+                message,
+                attempts = attempts.count,
+                "load is retried"
+            );
+        }
+        self.set_state(LaneState::Retrying {
+            label: label.to_owned(),
+            cause,
+            message,
+            attempts: attempts.count,
+            since_ms: attempts.since_ms,
+        });
     }
 }
 
@@ -223,7 +474,7 @@ async fn attempt<S: Sink>(sink: &S, request: &LoadRequest, ask_first: bool) -> L
     if ask_first {
         match sink.label_state(&request.database, &request.label).await {
             LabelState::Durable(durable) => return LoadOutcome::Durable(durable),
-            LabelState::Free => {}
+            LabelState::Aborted | LabelState::Unknown => {}
             LabelState::Running => {
                 return LoadOutcome::Retry {
                     cause: RetryCause::LabelRunning,
@@ -256,8 +507,21 @@ impl Attempts {
             self.since_ms = now_ms();
         }
         self.count += 1;
-        let doublings = (self.count - 1).min(10) as u32;
-        jittered((FIRST_BACKOFF * 2u32.pow(doublings)).min(MAX_BACKOFF))
+        self.pause(FIRST_BACKOFF, MAX_BACKOFF)
+    }
+
+    fn blocked(&self) -> Duration {
+        self.pause(FIRST_BLOCKED_BACKOFF, MAX_BLOCKED_BACKOFF)
+    }
+
+    fn pause(&self, first: Duration, most: Duration) -> Duration {
+        let doublings = self.count.saturating_sub(1).min(10) as u32;
+        jittered((first * 2u32.pow(doublings)).min(most))
+    }
+
+    /// The first failure and every twentieth.
+    fn worth_a_line(&self) -> bool {
+        self.count == 1 || self.count.is_multiple_of(20)
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tributary_crds::relay::{PipelineIdentity, RetryCause};
 
 use super::*;
+use crate::sink::starrocks::sql::SqlError;
 use crate::sink::{Durable, LabelState, LoadOutcome, LoadRequest, Sink};
 use crate::telemetry::metrics::Metrics;
 
@@ -40,10 +41,14 @@ impl Sink for Scripted {
         answered.await.expect("the test answers")
     }
 
+    async fn columns(&self, _: &str, _: &str) -> Result<Option<Vec<String>>, SqlError> {
+        Ok(None)
+    }
+
     async fn cancel(&self, _database: &str, _table: &str, _label: &str) {}
 }
 
-fn lane(max_rows: u64) -> Arc<Lane> {
+fn lane(max_rows: u64, desk: Arc<CommitDesk>) -> Arc<Lane> {
     let names = (0..2)
         .map(|partition| SlotName {
             topic: "acme.shop.orders".into(),
@@ -58,11 +63,13 @@ fn lane(max_rows: u64) -> Arc<Lane> {
         tenant: "acme".into(),
     };
     let spec = LaneSpec {
+        id: TableId::new("shop", "orders"),
         database: "shop".into(),
         table: "orders".into(),
         slots: vec![P0, P1],
         labels: Labels::new(&owner, "shop", "orders", &[(1, "sha256:1")]),
         columns: "`k`".into(),
+        mapped: vec!["k".into()],
         batch: BatchConfig {
             linger_ms: 5,
             max_bytes: 1 << 20,
@@ -71,7 +78,27 @@ fn lane(max_rows: u64) -> Arc<Lane> {
         names: Arc::new(names),
     };
     let metrics = Metrics::default().lane("shop", "orders");
-    Arc::new(Lane::new(spec, metrics, Arc::default(), Arc::default()))
+    Arc::new(Lane::new(spec, metrics, desk, Arc::default(), Arc::default()))
+}
+
+/// Commits whatever is asked for, as long as somebody can ask.
+fn commit_all(desk: &Arc<CommitDesk>) {
+    let desk = Arc::downgrade(desk);
+    std::thread::spawn(move || {
+        let mut served = desk::Ticket::NONE;
+        while let Some(desk) = desk.upgrade() {
+            served = desk.next(served, Duration::from_millis(50));
+            desk.succeeded(served);
+        }
+    });
+}
+
+fn at(slot: Slot, done: i64) -> LaneStart {
+    LaneStart {
+        slot,
+        done,
+        intent: None,
+    }
 }
 
 fn push(lane: &Lane, slot: Slot, offset: i64, key: &str) -> Pushed {
@@ -89,10 +116,15 @@ struct Rig {
 
 impl Rig {
     fn start(max_rows: u64) -> Self {
-        let lane = lane(max_rows);
+        let desk = Arc::default();
+        commit_all(&desk);
+        Self::with(lane(max_rows, desk), &[at(P0, 10), at(P1, 0)])
+    }
+
+    fn with(lane: Arc<Lane>, starts: &[LaneStart]) -> Self {
         let (send, asked) = mpsc::channel(1);
         tokio::spawn(run(Arc::clone(&lane), Arc::new(Scripted(send))));
-        lane.reset(&[(P0, 10), (P1, 0)]);
+        lane.reset(starts);
         Self { lane, asked }
     }
 
@@ -176,7 +208,7 @@ async fn an_ambiguous_attempt_is_asked_about_before_the_bytes_go_again() {
     assert_eq!(label, first.label);
     answer.send(LabelState::Running).unwrap();
     let (_, answer) = rig.state().await;
-    answer.send(LabelState::Free).unwrap();
+    answer.send(LabelState::Unknown).unwrap();
     let (second, answer) = rig.load().await;
     assert_eq!((&second.label, &second.body), (&first.label, &first.body));
     answer.send(retry(false)).unwrap();
@@ -195,7 +227,7 @@ async fn a_reset_abandons_the_load_and_its_late_answer_moves_nothing() {
     let mut rig = Rig::start(100);
     push(&rig.lane, P0, 10, "a");
     let (_, answer) = rig.load().await;
-    rig.lane.reset(&[(P0, 10)]);
+    rig.lane.reset(&[at(P0, 10)]);
     // Whether the lane still listens is a race it must win either way.
     let _ = answer.send(VISIBLE);
     push(&rig.lane, P0, 10, "again");
@@ -225,4 +257,157 @@ async fn a_refused_event_stops_the_lane_after_what_came_before_it() {
         }
     ));
     assert_eq!(rig.lane.take_rewind(), None, "only another configuration helps");
+}
+
+fn intent(label: Label, end: i64, partitions: u16) -> Option<Intent> {
+    Some(Intent {
+        label,
+        end,
+        partitions,
+    })
+}
+
+const OLD: Label = Label {
+    generation: 1,
+    hash: [7; 12],
+    part: None,
+};
+
+/// A lane that took over a load of `[10, 13)` of P0 and `[0, 2)` of P1.
+fn successor() -> Rig {
+    let desk = Arc::default();
+    commit_all(&desk);
+    let starts = [
+        LaneStart {
+            intent: intent(OLD, 13, 2),
+            ..at(P0, 10)
+        },
+        LaneStart {
+            intent: intent(OLD, 2, 2),
+            ..at(P1, 0)
+        },
+    ];
+    Rig::with(lane(100, desk), &starts)
+}
+
+#[tokio::test]
+async fn nothing_is_sent_before_it_is_announced() {
+    let desk: Arc<CommitDesk> = Arc::default();
+    let mut rig = Rig::with(lane(100, Arc::clone(&desk)), &[at(P0, 10), at(P1, 0)]);
+    push(&rig.lane, P0, 10, "a");
+    let waiting = tokio::task::spawn_blocking({
+        let desk = Arc::clone(&desk);
+        move || loop {
+            let ticket = desk.next(desk::Ticket::NONE, Duration::from_secs(5));
+            if ticket > desk::Ticket::NONE {
+                return ticket;
+            }
+        }
+    });
+    let ticket = waiting.await.unwrap();
+    assert!(rig.asked.try_recv().is_err(), "not committed yet");
+    let (done, announced) = rig.lane.progress(P0);
+    let announced = announced.expect("the intent is what gets committed");
+    assert_eq!((done, announced.end, announced.partitions), (10, 11, 1));
+    desk.failed("broker gone".into());
+    while !matches!(
+        rig.lane.state(),
+        LaneState::Retrying {
+            cause: RetryCause::CommitFailed,
+            ..
+        }
+    ) {
+        tokio::task::yield_now().await;
+    }
+    desk.succeeded(ticket);
+    let (request, answer) = rig.load().await;
+    assert_eq!(request.label, rig.lane.spec.labels.text(&announced.label));
+    answer.send(VISIBLE).unwrap();
+    rig.done(P0, 11).await;
+    assert_eq!(rig.lane.progress(P0), (11, None));
+}
+
+#[tokio::test]
+async fn an_inherited_load_that_is_there_moves_the_positions() {
+    let mut rig = successor();
+    push(&rig.lane, P0, 10, "a");
+    push(&rig.lane, P0, 14, "beyond");
+    let (label, answer) = rig.state().await;
+    assert_eq!(label, rig.lane.spec.labels.text(&OLD));
+    answer
+        .send(LabelState::Durable(Durable { visible: true }))
+        .unwrap();
+    rig.done(P0, 13).await;
+    rig.done(P1, 2).await;
+    while rig.lane.progress(P0).1.is_some() {
+        tokio::task::yield_now().await;
+    }
+    let rewind = rig.lane.take_rewind();
+    assert_eq!(rewind, Some(vec![(P0, 13), (P1, 2)]), "offset 14 passed by");
+    push(&rig.lane, P0, 14, "beyond");
+    let (request, answer) = rig.load().await;
+    assert_eq!(&request.body[..], b"[{\"k\":\"beyond\"}]");
+    answer.send(VISIBLE).unwrap();
+    rig.done(P0, 15).await;
+}
+
+#[tokio::test]
+async fn an_inherited_load_that_is_not_there_goes_again_with_its_ranges_and_label() {
+    let mut rig = successor();
+    let (_, answer) = rig.state().await;
+    answer.send(LabelState::Running).unwrap();
+    let (_, answer) = rig.state().await;
+    answer.send(LabelState::Aborted).unwrap();
+    push(&rig.lane, P0, 10, "a");
+    push(&rig.lane, P0, 11, "b");
+    assert_eq!(
+        push(&rig.lane, P0, 15, "newer"),
+        Pushed::Skipped,
+        "12 was a marker, 15 is another batch's"
+    );
+    push(&rig.lane, P1, 1, "c");
+    let (request, answer) = rig.load().await;
+    assert_eq!(request.label, rig.lane.spec.labels.text(&OLD));
+    assert_eq!(request.rows, 3);
+    assert_eq!(rig.lane.progress(P0), (10, intent(OLD, 13, 2)), "still announced");
+    assert_eq!(
+        push(&rig.lane, P0, 16, "newer"),
+        Pushed::Skipped,
+        "15 comes first"
+    );
+    answer.send(VISIBLE).unwrap();
+    rig.done(P0, 13).await;
+    rig.done(P1, 2).await;
+    while rig.lane.progress(P1).1.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.lane.take_rewind(), Some(vec![(P0, 13), (P1, 2)]));
+}
+
+#[tokio::test]
+async fn a_load_not_begun_in_time_is_announced_anew() {
+    let mut rig = Rig::start(100);
+    push(&rig.lane, P0, 10, "a");
+    let (first, answer) = rig.load().await;
+    answer.send(LoadOutcome::Late).unwrap();
+    let (second, answer) = rig.load().await;
+    assert_eq!(first.label, second.label);
+    assert!(first.start_by > Instant::now() + Duration::from_secs(20));
+    answer.send(VISIBLE).unwrap();
+    rig.done(P0, 11).await;
+}
+
+#[tokio::test]
+async fn a_task_that_hangs_with_work_is_noticed() {
+    let mut rig = Rig::start(100);
+    let later = now_ms() + 1_000_000;
+    assert_eq!(rig.lane.idle_with_work_ms(later), 0, "no work, no step needed");
+    push(&rig.lane, P0, 10, "a");
+    let (_, answer) = rig.load().await;
+    assert!(rig.lane.idle_with_work_ms(later) > 900_000);
+    answer.send(VISIBLE).unwrap();
+    rig.done(P0, 11).await;
+    while rig.lane.idle_with_work_ms(later) != 0 {
+        tokio::task::yield_now().await;
+    }
 }

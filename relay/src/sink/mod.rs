@@ -3,9 +3,12 @@
 pub mod starrocks;
 
 use std::future::Future;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tributary_crds::relay::{BlockedCause, RetryCause};
+
+use starrocks::sql::SqlError;
 
 /// One load: everything a sink needs, the same on every attempt.
 #[derive(Clone, Debug)]
@@ -17,6 +20,8 @@ pub struct LoadRequest {
     pub columns: String,
     pub body: Bytes,
     pub rows: u64,
+    /// Not begun later than this: another owner may have settled the label by then (correctness rule 1).
+    pub start_by: Instant,
 }
 
 /// What became of one attempt.
@@ -31,6 +36,8 @@ pub enum LoadOutcome {
         /// The attempt may have been committed all the same: ask for the label's state before the next one.
         ambiguous: bool,
     },
+    /// Not begun: `start_by` had passed. Nothing was sent.
+    Late,
     /// No retry helps before somebody changes something; tried again rarely.
     Blocked { cause: BlockedCause, message: String },
 }
@@ -47,8 +54,10 @@ pub enum LabelState {
     Durable(Durable),
     /// PREPARE or PREPARED: a load under it runs, or its client died and its timeout has not passed.
     Running,
-    /// ABORTED, or never heard of: free for use.
-    Free,
+    /// Failed for good; the label may be used again.
+    Aborted,
+    /// Never heard of, or forgotten: StarRocks keeps the newest thousand finished labels of a database.
+    Unknown,
     /// The question could not be answered.
     Unanswered {
         cause: RetryCause,
@@ -60,6 +69,13 @@ pub trait Sink: Send + Sync + 'static {
     fn load(&self, request: &LoadRequest) -> impl Future<Output = LoadOutcome> + Send;
 
     fn label_state(&self, database: &str, label: &str) -> impl Future<Output = LabelState> + Send;
+
+    /// The table's columns; `Ok(None)`: this sink was not told how to ask.
+    fn columns(
+        &self,
+        database: &str,
+        table: &str,
+    ) -> impl Future<Output = Result<Option<Vec<String>>, SqlError>> + Send;
 
     /// Asks for a running load to be aborted. Whether it was is what [`Sink::label_state`] says afterwards.
     fn cancel(&self, database: &str, table: &str, label: &str) -> impl Future<Output = ()> + Send;

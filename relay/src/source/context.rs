@@ -1,35 +1,35 @@
 //! What librdkafka calls back for: assignments, statistics, errors. All of it runs in the reader's thread, inside `poll`.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, TopicPartitionList};
-use tributary_crds::relay::{BlockedCause, RecordPosition, RelayPhase};
+use tributary_crds::relay::RelayPhase;
 
-use super::position::{Known, Start, past_markers};
+use super::assign::partitions_changed;
+use super::commit::{LastCommit, commit};
+use super::position::past_markers;
 use crate::board::Board;
 use crate::lane::UNASSIGNED;
 use crate::lane::ranges::Slot;
 
-const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a revoked lane may finish its load. Far below `max.poll.interval.ms`, within which the callback must return.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How far back the heartbeat topic is read: a few records and the transaction markers between them.
-const HEARTBEAT_TAIL: i64 = 10;
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) struct Context {
     board: Arc<Board>,
     /// Set when the relay cannot go on; the loop ends with it and the process is started anew.
     fatal: Mutex<Option<String>>,
-    committing: Mutex<()>,
+    /// Assigned by the group, not begun yet.
+    pending: Mutex<Option<Vec<Slot>>>,
+    pub(super) last_commit: LastCommit,
 }
 
 impl Context {
@@ -37,7 +37,8 @@ impl Context {
         Self {
             board,
             fatal: Mutex::new(None),
-            committing: Mutex::new(()),
+            pending: Mutex::new(None),
+            last_commit: LastCommit::default(),
         }
     }
 
@@ -50,49 +51,23 @@ impl Context {
         *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
     }
 
+    /// Partitions whose starts have to be found out.
+    pub(super) fn pending(&self) -> MutexGuard<'_, Option<Vec<Slot>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note. Nothing is read until the starts are known; asking for them may take long and belongs outside the callback.
     fn assigned(&self, consumer: &BaseConsumer<Self>, assigned: &TopicPartitionList) {
         self.board.metrics.rebalances.inc();
         self.board.assignments.fetch_add(1, Ordering::AcqRel);
         let slots = self.slots(assigned);
         tracing::info!(partitions = slots.len(), "assigned");
-        let starts = match self.starts(consumer, &slots) {
-            Ok(starts) => starts,
-            Err(error) => return self.fail(format!("positions of the assigned partitions: {error}")),
-        };
-        for lane in &self.board.lanes {
-            let mine: Vec<_> = starts
-                .iter()
-                .filter(|(slot, _)| lane.spec.slots.contains(slot))
-                .copied()
-                .collect();
-            lane.reset(&mine);
+        self.last_commit.forget();
+        *self.pending() = Some(slots);
+        self.board.attention.store(true, Ordering::Release);
+        if let Err(error) = consumer.assign(&TopicPartitionList::new()) {
+            self.fail(format!("assign: {error}"));
         }
-        for (slot, start) in &starts {
-            let state = &self.board.slots[slot.0];
-            state.position.store(*start, Ordering::Release);
-            state.committed.store(*start, Ordering::Release);
-        }
-        if let Err(error) = self.assign(consumer, &starts) {
-            return self.fail(format!("assign: {error}"));
-        }
-        // No partition at all: the topics are not there yet, or other members have them.
-        self.board.set_phase(if slots.is_empty() {
-            RelayPhase::Starting
-        } else {
-            RelayPhase::Running
-        });
-    }
-
-    fn assign(&self, consumer: &BaseConsumer<Self>, starts: &[(Slot, i64)]) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::new();
-        for (slot, start) in starts {
-            let partition = self.board.slots[slot.0].partition;
-            list.add_partition_offset(self.board.topic(*slot), partition, Offset::Offset(*start))?;
-        }
-        // Beside the group's assignment: every relay needs the heartbeat, whoever of them would be given its partition.
-        let heartbeat = &self.board.config.kafka.heartbeat_topic;
-        list.add_partition_offset(heartbeat, 0, heartbeat_start(consumer, heartbeat))?;
-        consumer.assign(&list)
     }
 
     fn slots(&self, list: &TopicPartitionList) -> Vec<Slot> {
@@ -102,116 +77,23 @@ impl Context {
                 let dataset = self.board.dataset_of_topic(element.topic())?;
                 let slot = self.board.datasets[dataset].slot(element.partition());
                 if slot.is_none() {
-                    self.partitions_changed(dataset, None);
+                    partitions_changed(&self.board, dataset, None);
                 }
                 slot
             })
             .collect()
     }
 
-    /// Decides every slot's start. Lost positions block their dataset's lanes and are left out.
-    fn starts(&self, consumer: &BaseConsumer<Self>, slots: &[Slot]) -> KafkaResult<Vec<(Slot, i64)>> {
-        let committed = self.committed(consumer, slots)?;
-        let mut starts = Vec::new();
-        let mut checked = None;
-        for (slot, committed) in slots.iter().zip(committed) {
-            let state = &self.board.slots[slot.0];
-            if checked != Some(state.dataset) {
-                self.check_partition_count(consumer, state.dataset)?;
-                checked = Some(state.dataset);
-            }
-            let topic = self.board.topic(*slot);
-            let (low, high) = consumer.fetch_watermarks(topic, state.partition, QUERY_TIMEOUT)?;
-            match (Known { committed, low, high }).start() {
-                Start::At(start) => starts.push((*slot, start)),
-                Start::Lost(lost) => {
-                    let message = format!(
-                        "{topic}/{}: {lost}. A Replay with from: snapshot (or earliest, for what is left) repairs the tables",
-                        state.partition
-                    );
-                    let at = committed.unwrap_or(low);
-                    self.block(
-                        state.dataset,
-                        BlockedCause::PositionLost,
-                        &message,
-                        Some((*slot, at)),
-                    );
-                }
-            }
-        }
-        Ok(starts)
-    }
-
-    fn committed(&self, consumer: &BaseConsumer<Self>, slots: &[Slot]) -> KafkaResult<Vec<Option<i64>>> {
-        let mut list = TopicPartitionList::new();
-        for slot in slots {
-            list.add_partition(self.board.topic(*slot), self.board.slots[slot.0].partition);
-        }
-        let committed = consumer.committed_offsets(list, QUERY_TIMEOUT)?;
-        Ok(slots
-            .iter()
-            .map(|slot| {
-                let partition = self.board.slots[slot.0].partition;
-                match committed
-                    .find_partition(self.board.topic(*slot), partition)?
-                    .offset()
-                {
-                    Offset::Offset(offset) => Some(offset),
-                    _ => None,
-                }
-            })
-            .collect())
-    }
-
-    fn check_partition_count(&self, consumer: &BaseConsumer<Self>, dataset: usize) -> KafkaResult<()> {
-        let topic = &self.board.datasets[dataset].config.topic;
-        let metadata = consumer.fetch_metadata(Some(&topic.name), QUERY_TIMEOUT)?;
-        let described = metadata.topics().first();
-        if let Some(error) = described.and_then(|topic| topic.error()) {
-            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::from(error)));
-        }
-        let found = described.map_or(0, |topic| topic.partitions().len());
-        if found != topic.partitions as usize {
-            self.partitions_changed(dataset, Some(found));
-        }
-        Ok(())
-    }
-
-    /// More partitions would move keys between them and break the order within a key (correctness rule 2).
-    fn partitions_changed(&self, dataset: usize, found: Option<usize>) {
-        let topic = &self.board.datasets[dataset].config.topic;
-        let found = found.map_or("another number of".to_owned(), |n| n.to_string());
-        let message = format!(
-            "topic {} has {found} partitions, {} when it was created: the order of changes to a document is no longer known",
-            topic.name, topic.partitions
-        );
-        self.block(dataset, BlockedCause::PartitionsChanged, &message, None);
-    }
-
-    fn block(&self, dataset: usize, cause: BlockedCause, message: &str, at: Option<(Slot, i64)>) {
-        let at = at.map(|(slot, offset)| RecordPosition {
-            topic: self.board.topic(slot).to_owned(),
-            partition: self.board.slots[slot.0].partition,
-            offset,
-        });
-        for lane in self.board.lanes_of(dataset) {
-            lane.refuse(cause, message.to_owned(), at.clone());
-        }
-    }
-
-    /// Eager protocol: everything is given back. Lanes finish what is in flight, what is durable is committed.
+    /// Eager protocol: everything is given back. Lanes finish what is in flight, what is durable is committed, and what is
+    /// not stays announced for the next owner.
     fn revoked(&self, consumer: &BaseConsumer<Self>) {
         let lost = consumer.assignment_lost();
         tracing::info!(lost, "revoked");
-        let deadline = Instant::now() + REVOKE_TIMEOUT;
+        *self.pending() = None;
         // After a loss another relay may own the partitions already: commit nothing, wait for nothing.
         if !lost {
-            for lane in &self.board.lanes {
-                if !lane.quiesce(deadline) {
-                    tracing::warn!(table = lane.spec.table, "load abandoned at revocation");
-                }
-            }
-            if let Err(error) = commit(&self.board, consumer) {
+            self.board.quiesce(Instant::now() + REVOKE_TIMEOUT);
+            if let Err(error) = commit(&self.board, consumer, false) {
                 tracing::warn!(%error, "commit at revocation; the next owner repeats a little");
             }
         }
@@ -228,49 +110,6 @@ impl Context {
             self.fail(format!("unassign: {error}"));
         }
     }
-}
-
-/// A few records back, but never before the log's start: an offset out of range would be an error like any other.
-fn heartbeat_start(consumer: &BaseConsumer<Context>, topic: &str) -> Offset {
-    match consumer.fetch_watermarks(topic, 0, HEARTBEAT_TIMEOUT) {
-        Ok((low, high)) => Offset::Offset((high - HEARTBEAT_TAIL).max(low)),
-        // The connector makes the topic with its first heartbeat.
-        Err(_) => Offset::End,
-    }
-}
-
-/// Commits what is durable in every table, where that moved on, and waits for the answer.
-///
-/// Always synchronous: rdkafka 0.39 switches librdkafka to events and then never hears of an asynchronous commit's result.
-pub(super) fn commit(board: &Board, consumer: &BaseConsumer<Context>) -> KafkaResult<()> {
-    // One at a time: of two commits on their way the older could arrive last.
-    let _turn = consumer
-        .context()
-        .committing
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let mut list = TopicPartitionList::new();
-    let mut moved = Vec::new();
-    for (index, state) in board.slots.iter().enumerate() {
-        let Some(offset) = board.committable(Slot(index)) else {
-            continue;
-        };
-        if offset != state.committed.load(Ordering::Acquire) {
-            list.add_partition_offset(board.topic(Slot(index)), state.partition, Offset::Offset(offset))?;
-            moved.push((index, offset));
-        }
-    }
-    if moved.is_empty() {
-        return Ok(());
-    }
-    consumer.commit(&list, CommitMode::Sync)?;
-    for (index, offset) in moved {
-        let state = &board.slots[index];
-        if state.assigned() {
-            state.committed.store(offset, Ordering::Release);
-        }
-    }
-    Ok(())
 }
 
 impl ClientContext for Context {

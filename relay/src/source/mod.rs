@@ -1,6 +1,8 @@
 //! Kafka: the reader's thread. It polls, shapes events into the lanes' next batches, holds back when one is full, and commits
 //! what has become durable. It never stops polling: a consumer that does is thrown out of its group.
 
+mod assign;
+mod commit;
 mod context;
 mod position;
 
@@ -19,12 +21,17 @@ use crate::board::{Board, Dataset};
 use crate::envelope::{self, EnvelopeError, KeyError};
 use crate::lane::batch::RowTimes;
 use crate::lane::ranges::Slot;
-use crate::lane::{Pushed, now_ms};
+use crate::lane::{Pushed, UNASSIGNED, now_ms};
 use crate::shape::{Event, Scratch};
-use context::{Context, commit};
+use assign::{begin, position_lost};
+use commit::commit;
+use context::Context;
+use position::{Known, Start};
 
 const POLL: Duration = Duration::from_millis(50);
-const COMMIT_EVERY: Duration = Duration::from_millis(500);
+/// After Kafka failed to answer while partitions wait for their starts.
+const BEGIN_RETRY: Duration = Duration::from_secs(1);
+const WATERMARK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest the loop waits for one lane's batch to be taken before it pauses the topic. A pause throws away what librdkafka
 /// has fetched ahead, so a short wait is cheaper; a long one would hold up the siblings.
 const ROOM_WAIT: Duration = Duration::from_millis(200);
@@ -85,6 +92,10 @@ pub struct Reader {
     paused: Vec<bool>,
     /// The assignment that `paused` is about.
     assignment: u64,
+    /// Not before this is Kafka asked again where partitions begin.
+    begin_at: Instant,
+    /// A position may have vanished under the reader: they are compared with the logs, and again until Kafka answers.
+    suspicious: bool,
 }
 
 impl Reader {
@@ -109,12 +120,15 @@ impl Reader {
             scratch: Scratch::default(),
             last: 0,
             assignment: 0,
+            begin_at: Instant::now(),
+            suspicious: false,
         })
     }
 
     /// Reads until told to stop, then drains.
     pub fn run(mut self) -> Result<(), SourceError> {
-        let committer = self.spawn_committer()?;
+        let committer = commit::spawn(Arc::clone(&self.board), &self.consumer);
+        committer.map_err(|error| SourceError::Fatal(format!("cannot start a thread: {error}")))?;
         let mut since_chores = 0u32;
         while !self.stop.load(Ordering::Acquire) {
             let idle = match self.consumer.poll(POLL) {
@@ -146,30 +160,7 @@ impl Reader {
                 self.chores()?;
             }
         }
-        committer.thread().unpark();
         self.drain()
-    }
-
-    /// Commits from a thread of its own: a broker that answers late must not keep the reader from polling.
-    fn spawn_committer(&self) -> Result<std::thread::JoinHandle<()>, SourceError> {
-        let (board, stop) = (Arc::clone(&self.board), Arc::clone(&self.stop));
-        let consumer = Arc::downgrade(&self.consumer);
-        let commits = move || {
-            while !stop.load(Ordering::Acquire) {
-                std::thread::park_timeout(COMMIT_EVERY);
-                // The reader ended: it has committed what there was.
-                let Some(consumer) = consumer.upgrade() else {
-                    return;
-                };
-                if let Err(error) = commit(&board, &consumer) {
-                    tracing::warn!(%error, "commit; tried again");
-                }
-            }
-        };
-        std::thread::Builder::new()
-            .name("committer".into())
-            .spawn(commits)
-            .map_err(|error| SourceError::Fatal(format!("cannot start a thread: {error}")))
     }
 
     /// What lies between two polls, a few dozen times a second.
@@ -178,8 +169,12 @@ impl Reader {
         if let Some(fatal) = self.consumer.context().fatal() {
             return Err(SourceError::Fatal(fatal));
         }
+        self.begin_pending();
+        if self.suspicious {
+            self.check_positions();
+        }
         if self.board.attention.swap(false, Ordering::AcqRel) {
-            self.rewind()?;
+            self.rewind();
             self.resume()?;
         }
         if self.board.buffered.load(Ordering::Relaxed) > self.budget {
@@ -188,6 +183,54 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Begins what the group has assigned. Kafka may be slow or away: then later, and the process goes on.
+    fn begin_pending(&mut self) {
+        if Instant::now() < self.begin_at {
+            return;
+        }
+        let Some(slots) = self.consumer.context().pending().take() else {
+            return;
+        };
+        if let Err(error) = begin(&self.board, &self.consumer, &slots) {
+            tracing::warn!(%error, "the starts of the assigned partitions are not known yet; asked again");
+            self.begin_at = Instant::now() + BEGIN_RETRY;
+            *self.consumer.context().pending() = Some(slots);
+        }
+    }
+
+    /// Finds the partition whose position left its log: the error names none. Its dataset stops, the others go on.
+    fn check_positions(&mut self) {
+        self.suspicious = false;
+        for (index, state) in self.board.slots.iter().enumerate() {
+            let position = state.position.load(Ordering::Acquire);
+            if position == UNASSIGNED {
+                continue;
+            }
+            let topic = self.board.topic(Slot(index));
+            match self
+                .consumer
+                .fetch_watermarks(topic, state.partition, WATERMARK_TIMEOUT)
+            {
+                Ok((low, high)) => {
+                    let known = Known {
+                        committed: Some(position),
+                        furthest: None,
+                        low,
+                        high,
+                    };
+                    if let Start::Lost(lost) = known.start() {
+                        position_lost(&self.board, Slot(index), position, &lost);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, topic, partition = state.partition, "position not checked yet; asked again");
+                    self.suspicious = true;
+                    return;
+                }
+            }
+        }
     }
 
     /// A batch is full while another is in flight: wait a little, then pause the topic.
@@ -261,7 +304,7 @@ impl Reader {
     }
 
     /// Lanes that came free read again what they dropped; their siblings skip what they have.
-    fn rewind(&mut self) -> Result<(), SourceError> {
+    fn rewind(&mut self) {
         for lane in &self.board.lanes {
             for (slot, from) in lane.take_rewind().unwrap_or_default() {
                 let state = &self.board.slots[slot.0];
@@ -269,22 +312,24 @@ impl Reader {
                     continue;
                 }
                 let topic = self.board.topic(slot);
-                tracing::info!(
-                    topic,
-                    partition = state.partition,
-                    from,
-                    table = lane.spec.table,
-                    "reading again"
-                );
-                self.consumer
-                    .seek(topic, state.partition, Offset::Offset(from), SEEK_TIMEOUT)?;
-                state.position.store(from, Ordering::Release);
+                let partition = state.partition;
+                tracing::info!(topic, partition, from, table = lane.spec.table, "reading again");
+                let sought = self
+                    .consumer
+                    .seek(topic, partition, Offset::Offset(from), SEEK_TIMEOUT);
+                match sought {
+                    Ok(()) => state.position.store(from, Ordering::Release),
+                    Err(error) => {
+                        tracing::warn!(%error, topic, partition, "seek; tried again");
+                        lane.ask_rewind();
+                        return;
+                    }
+                }
             }
         }
-        Ok(())
     }
 
-    fn kafka_error(&self, error: KafkaError) -> Result<(), SourceError> {
+    fn kafka_error(&mut self, error: KafkaError) -> Result<(), SourceError> {
         match &error {
             // Ends of partitions come with the statistics: this event names neither topic nor offset.
             KafkaError::PartitionEOF(_) => Ok(()),
@@ -295,9 +340,8 @@ impl Reader {
             KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
             ) => {
-                // The position vanished under the reader. A fresh start decides every partition's position again and
-                // names the lost one.
-                Err(SourceError::Fatal("a position is out of the log's range".into()))
+                self.suspicious = true;
+                Ok(())
             }
             other => {
                 tracing::warn!(error = %other, "kafka");
@@ -309,25 +353,15 @@ impl Reader {
     /// Finish or abandon what is in flight, commit what is durable, leave.
     fn drain(self) -> Result<(), SourceError> {
         self.board.set_phase(RelayPhase::Draining);
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
-        // All at once, then wait: each takes no new batch from the first moment on.
-        for lane in &self.board.lanes {
-            lane.quiesce(Instant::now());
+        self.board.quiesce(Instant::now() + DRAIN_TIMEOUT);
+        if let Err(error) = commit(&self.board, &self.consumer, false) {
+            tracing::warn!(%error, "last commit; the next owner repeats a little");
         }
-        for lane in &self.board.lanes {
-            if !lane.quiesce(deadline) {
-                tracing::warn!(
-                    table = lane.spec.table,
-                    "load left in flight; the next start repeats it under its label"
-                );
-            }
-        }
-        let result = commit(&self.board, &self.consumer);
         for lane in &self.board.lanes {
             lane.stop();
         }
         // A static member does not leave its group: its successor takes over without a rebalance.
-        result.map(drop).map_err(SourceError::Kafka)
+        Ok(())
     }
 }
 

@@ -5,6 +5,8 @@
 pub(super) struct Known {
     /// The group's offset; `None`: it has none.
     pub committed: Option<i64>,
+    /// How far the furthest table is: at least the offset.
+    pub furthest: Option<i64>,
     /// First offset the log still has.
     pub low: i64,
     /// End of the log.
@@ -27,7 +29,7 @@ pub(super) enum Lost {
     #[error("the group's offset is {committed}, but the log begins at {low}: {} offsets are gone", low - committed)]
     Expired { committed: i64, low: i64 },
     #[error(
-        "the group's offset is {committed}, but the log ends at {high}: the topic was truncated or re-created"
+        "everything up to offset {committed} has been loaded, but the log ends at {high}: the topic was truncated or re-created"
     )]
     BeyondEnd { committed: i64, high: i64 },
 }
@@ -44,10 +46,12 @@ impl Known {
                 committed,
                 low: self.low,
             }),
-            Some(committed) if committed > self.high => Start::Lost(Lost::BeyondEnd {
-                committed,
-                high: self.high,
-            }),
+            Some(committed) if self.furthest.unwrap_or(committed).max(committed) > self.high => {
+                Start::Lost(Lost::BeyondEnd {
+                    committed: self.furthest.unwrap_or(committed).max(committed),
+                    high: self.high,
+                })
+            }
             Some(committed) => Start::At(committed),
         }
     }
@@ -86,7 +90,16 @@ mod tests {
 
     #[test]
     fn decisions() {
-        let known = |committed, low, high| Known { committed, low, high }.start();
+        let known = |committed, low, high| {
+            let furthest = committed;
+            Known {
+                committed,
+                furthest,
+                low,
+                high,
+            }
+            .start()
+        };
         assert_eq!(known(None, 0, 0), Start::At(0));
         assert_eq!(known(None, 0, 50), Start::At(0));
         assert_eq!(known(Some(7), 0, 50), Start::At(7));
@@ -100,5 +113,12 @@ mod tests {
             known(Some(51), 5, 50),
             Start::Lost(Lost::BeyondEnd { .. })
         ));
+        let ahead = Known {
+            committed: Some(7),
+            furthest: Some(51),
+            low: 5,
+            high: 50,
+        };
+        assert!(matches!(ahead.start(), Start::Lost(Lost::BeyondEnd { .. })));
     }
 }

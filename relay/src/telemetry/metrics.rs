@@ -55,6 +55,8 @@ pub struct Metrics {
     pub end: Family<PartitionLabels, Gauge>,
     pub lag: Family<TableLabels, Gauge<f64, AtomicU64>>,
     pub blocked: Family<TableLabels, Gauge>,
+    pub stalled: Family<TableLabels, Gauge>,
+    pub linger: Family<TableLabels, Gauge<f64, AtomicU64>>,
     pub buffered: Gauge,
     pub pauses: Family<TopicLabels, Counter>,
     pub rebalances: Counter,
@@ -89,6 +91,17 @@ impl Metrics {
             "lane_blocked",
             "1 while a table's lane is blocked",
             self.blocked.clone(),
+        );
+        registry.register(
+            "lane_stalled",
+            "1 while a table's lane makes no step although there is work",
+            self.stalled.clone(),
+        );
+        registry.register_with_unit(
+            "linger",
+            "How long a batch waits for company; grows under version pressure",
+            Unit::Seconds,
+            self.linger.clone(),
         );
         registry.register_with_unit(
             "buffered",
@@ -137,6 +150,17 @@ impl Metrics {
             Unit::Seconds,
             self.load_duration.clone(),
         );
+    }
+
+    /// Gauges of tables and partitions that may not be there any more.
+    pub fn forget_gauges(&self) {
+        self.position.clear();
+        self.committed.clear();
+        self.end.clear();
+        self.lag.clear();
+        self.blocked.clear();
+        self.stalled.clear();
+        self.linger.clear();
     }
 
     pub fn lane(&self, database: &str, table: &str) -> LaneMetrics {
@@ -194,6 +218,7 @@ impl LaneMetrics {
         let outcome = match outcome {
             LoadOutcome::Durable(Durable { visible: true }) => "Visible".to_owned(),
             LoadOutcome::Durable(Durable { visible: false }) => "Committed".to_owned(),
+            LoadOutcome::Late => "Late".to_owned(),
             LoadOutcome::Retry { cause, .. } => word(cause),
             LoadOutcome::Blocked { cause, .. } => word(cause),
         };

@@ -15,43 +15,49 @@ use crate::board::Board;
 
 #[derive(Clone)]
 struct App {
-    board: Arc<Board>,
+    current: Current,
     registry: Arc<Registry>,
 }
 
+/// The board in use; another one after a change of the configuration.
+pub type Current = tokio::sync::watch::Receiver<Arc<Board>>;
+
+impl App {
+    fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.current.borrow())
+    }
+}
+
 /// Serves until the process ends.
-pub async fn serve(listener: TcpListener, board: Arc<Board>) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, current: Current) -> std::io::Result<()> {
     let mut registry = Registry::default();
-    board.metrics.register(&mut registry);
+    current.borrow().metrics.register(&mut registry);
     let app = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route(
             "/status",
-            get(|State(app): State<App>| async move { Json(status::status(&app.board)) }),
+            get(|State(app): State<App>| async move { Json(status::status(&app.board())) }),
         )
         .route("/metrics", get(metrics))
         .with_state(App {
-            board,
+            current,
             registry: Arc::new(registry),
         });
     axum::serve(listener, app).await
 }
 
 async fn livez(State(app): State<App>) -> Response {
-    if status::alive(&app.board) {
+    let why = status::standing_still(&app.board());
+    if why.is_empty() {
         "ok\n".into_response()
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the reader's loop stands still\n",
-        )
-            .into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, why.join("\n") + "\n").into_response()
     }
 }
 
 async fn readyz(State(app): State<App>) -> Response {
-    let why = status::not_ready(&app.board);
+    let why = status::not_ready(&app.board());
     if why.is_empty() {
         "ok\n".into_response()
     } else {
@@ -60,7 +66,7 @@ async fn readyz(State(app): State<App>) -> Response {
 }
 
 async fn metrics(State(app): State<App>) -> Response {
-    status::refresh_gauges(&app.board);
+    status::refresh_gauges(&app.board());
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &app.registry) {
         Ok(()) => {

@@ -7,12 +7,14 @@ use tributary_crds::relay::{
 };
 
 use crate::board::{Board, Dataset};
-use crate::lane::{Lane, UNASSIGNED, now_ms};
+use crate::lane::{Lane, LaneSpec, UNASSIGNED, now_ms};
 
 /// A lane that has retried one batch for this long is not merely slow.
 const STALLED_MS: u64 = 60_000;
 /// A reader that has not gone round for this long is stuck. Far above the longest wait inside its loop.
 const STUCK_MS: u64 = 60_000;
+/// A lane that has done nothing for this long hangs: every call it makes has a timeout, all of one attempt's together less.
+const LANE_STUCK_MS: u64 = 300_000;
 
 pub fn status(board: &Board) -> RelayStatus {
     RelayStatus {
@@ -56,6 +58,7 @@ fn dataset(board: &Board, dataset: &Dataset) -> DatasetStatus {
                 table: config.table.clone(),
                 lag_ms: lag_ms(board, lane),
                 lane: lane.state(),
+                linger_ms: lane.linger_ms(),
                 rows_loaded: lane.metrics.rows_loaded(),
                 loads: lane.metrics.loads(),
                 overflowed,
@@ -137,9 +140,24 @@ pub fn not_ready(board: &Board) -> Vec<String> {
     why
 }
 
-/// Whether the reader's loop still goes round.
-pub fn alive(board: &Board) -> bool {
-    now_ms().saturating_sub(board.polled_ms.load(Ordering::Acquire)) < STUCK_MS
+/// What makes no step although there is work: nothing but a restart helps.
+pub fn standing_still(board: &Board) -> Vec<String> {
+    let now = now_ms();
+    let mut why = Vec::new();
+    if now.saturating_sub(board.polled_ms.load(Ordering::Acquire)) >= STUCK_MS {
+        why.push("the reader's loop stands still".to_owned());
+    }
+    for lane in &board.lanes {
+        let idle = lane.idle_with_work_ms(now);
+        if idle >= LANE_STUCK_MS {
+            let LaneSpec { database, table, .. } = &lane.spec;
+            why.push(format!(
+                "{database}.{table}: its lane has made no step for {} s although there is work",
+                idle / 1000
+            ));
+        }
+    }
+    why
 }
 
 /// Copies into gauges what is computed rather than counted.
@@ -177,6 +195,12 @@ pub fn refresh_gauges(board: &Board) {
         };
         let blocked = matches!(lane.state(), LaneState::Blocked { .. });
         metrics.blocked.get_or_create(&labels).set(i64::from(blocked));
+        metrics
+            .linger
+            .get_or_create(&labels)
+            .set(lane.linger_ms() as f64 / 1000.0);
+        let stuck = lane.idle_with_work_ms(now_ms()) >= LANE_STUCK_MS;
+        metrics.stalled.get_or_create(&labels).set(i64::from(stuck));
         if let Some(ms) = lag_ms(board, lane) {
             metrics.lag.get_or_create(&labels).set(ms as f64 / 1000.0);
         }

@@ -111,7 +111,7 @@ pub(crate) fn relay(kafka: &str, topic: &str, events: u64, endpoint: &str) -> an
         password: String::new(),
     };
     let sink = Arc::new(StarRocks::new(
-        &config.relay.starrocks.http_endpoints,
+        &config.relay.starrocks,
         credentials,
     )?);
     let board = Arc::new(config.board(tributary_relay::telemetry::metrics::Metrics::default()));

@@ -6,13 +6,15 @@ pub mod sql;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use hyper::{Method, Uri};
-use tributary_crds::relay::{BlockedCause, RetryCause};
+use tributary_crds::relay::{BlockedCause, RetryCause, StarRocksConfig};
 
 use super::{LabelState, LoadOutcome, LoadRequest, Sink};
+use sql::{Sql, SqlError};
+
 use http::{Call, NoReply, Reply, call};
 
 /// client → follower FE → leader FE → BE is the longest chain there is.
@@ -58,6 +60,8 @@ async fn read(path: PathBuf) -> Result<String, String> {
 
 pub struct StarRocks {
     frontends: Vec<Uri>,
+    /// For questions beside the loads.
+    pub sql: Sql,
     credentials: Credentials,
     /// The frontend that answered last.
     preferred: AtomicUsize,
@@ -68,8 +72,9 @@ pub struct StarRocks {
 pub struct EndpointError(String);
 
 impl StarRocks {
-    pub fn new(endpoints: &[String], credentials: Credentials) -> Result<Self, EndpointError> {
-        let frontends = endpoints
+    pub fn new(config: &StarRocksConfig, credentials: Credentials) -> Result<Self, EndpointError> {
+        let frontends = config
+            .http_endpoints
             .iter()
             .map(|text| {
                 let uri: Option<Uri> = text.parse().ok();
@@ -80,8 +85,15 @@ impl StarRocks {
         if frontends.is_empty() {
             return Err(EndpointError("(none)".into()));
         }
+        let sql = Sql::new(&config.mysql_endpoints, credentials.clone())?;
+        if !sql.configured() {
+            tracing::warn!(
+                "no SQL endpoints are configured: mapped columns are not looked up before they are loaded"
+            );
+        }
         Ok(Self {
             frontends,
+            sql,
             credentials,
             preferred: AtomicUsize::new(0),
         })
@@ -189,6 +201,10 @@ impl StarRocks {
                     };
                 }
             };
+            // A frontend may have taken its time. From here on the label gets known.
+            if Instant::now() >= request.start_by {
+                return LoadOutcome::Late;
+            }
             // Authorization goes along: the host was named by a frontend the operator configured, or by one it named.
             reply = match call(Call {
                 method: Method::PUT,
@@ -244,6 +260,13 @@ impl Sink for StarRocks {
             Ok(reply) => response::label_state(reply.status.as_u16(), &reply.body),
             Err((cause, message)) => LabelState::Unanswered { cause, message },
         }
+    }
+
+    async fn columns(&self, database: &str, table: &str) -> Result<Option<Vec<String>>, SqlError> {
+        if !self.sql.configured() {
+            return Ok(None);
+        }
+        self.sql.columns(database, table).await.map(Some)
     }
 
     async fn cancel(&self, database: &str, table: &str, label: &str) {

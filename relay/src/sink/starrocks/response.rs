@@ -240,7 +240,8 @@ pub(super) fn label_state(status: u16, body: &[u8]) -> LabelState {
         Some("VISIBLE") => LabelState::Durable(Durable { visible: true }),
         Some("COMMITTED") => LabelState::Durable(Durable { visible: false }),
         Some("PREPARE" | "PREPARED") => LabelState::Running,
-        Some("ABORTED" | "UNKNOWN") => LabelState::Free,
+        Some("ABORTED") => LabelState::Aborted,
+        Some("UNKNOWN") => LabelState::Unknown,
         other => {
             let message = format!("get_load_state: HTTP {status}: state {other:?}: {}", answer.msg);
             unanswered(RetryCause::ServerError, message)

@@ -183,8 +183,8 @@ fn label_states() {
     );
     assert_eq!(state("PREPARE"), LabelState::Running);
     assert_eq!(state("PREPARED"), LabelState::Running);
-    assert_eq!(state("ABORTED"), LabelState::Free);
-    assert_eq!(state("UNKNOWN"), LabelState::Free);
+    assert_eq!(state("ABORTED"), LabelState::Aborted);
+    assert_eq!(state("UNKNOWN"), LabelState::Unknown);
     assert!(matches!(state("NEW"), LabelState::Unanswered { .. }));
     assert!(matches!(label_state(500, b"oops"), LabelState::Unanswered { .. }));
 }
