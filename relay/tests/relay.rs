@@ -2,10 +2,6 @@
 
 mod support;
 
-use std::time::Duration;
-
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::json;
 use support::endpoint::{Act, Endpoint};
 use support::{Kafka, Relay, column, dataset, event, eventually, key, table};
@@ -215,69 +211,6 @@ fn blocked(relay: &Relay, table: usize) -> Option<BlockedCause> {
     }
 }
 
-/// Rule 13: the sibling goes on, and the blocked table reads again what it dropped.
-#[test]
-fn a_blocked_table_does_not_stop_its_sibling_and_catches_up() {
-    let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
-    let both = dataset(
-        TOPIC,
-        1,
-        vec![
-            table("orders", vec![column("n", "BIGINT", "n")]),
-            table("audit", vec![column("n", "BIGINT", "n")]),
-        ],
-    );
-    endpoint.script("orders", [Act::FailBeforeBody("unknown table \"orders\"")]);
-    let relay = start(&kafka, &endpoint, &[both]);
-    let send = |id| {
-        kafka.send(
-            TOPIC,
-            0,
-            &key(id),
-            Some(&event("c", Some(&format!(r#"{{"n": {id}}}"#)))),
-        )
-    };
-    send(0);
-    kafka.flush();
-    eventually("blocked", || match blocked(&relay, 0) {
-        Some(BlockedCause::UnknownTable) => Ok(()),
-        other => Err(other),
-    });
-    (1..200).for_each(send);
-    kafka.flush();
-    eventually("the sibling is served", || {
-        if endpoint.rows("audit").len() == 200 {
-            Ok(())
-        } else {
-            Err(relay.status())
-        }
-    });
-    assert_eq!(endpoint.rows("orders").len(), 0);
-    let status = relay.status();
-    assert!(
-        status.datasets[0].partitions[0].committed < Some(2),
-        "the commit waits for the blocked table: {status:?}"
-    );
-    assert_eq!(relay.get("/readyz").0, 503);
-    eventually("caught up", || {
-        if endpoint.rows("orders").len() == 200 {
-            Ok(())
-        } else {
-            Err(relay.status())
-        }
-    });
-    let audit_loads: usize =
-        endpoint.see(|seen| seen.loads.iter().filter(|l| l.0 == "audit").map(|l| l.2).sum());
-    assert_eq!(audit_loads, 200, "the sibling never gets an event twice");
-    eventually("ready", || {
-        if relay.get("/readyz").0 == 200 {
-            Ok(())
-        } else {
-            Err(relay.get("/readyz"))
-        }
-    });
-}
-
 #[test]
 fn a_rejected_document_stops_the_lane_in_front_of_it() {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
@@ -472,52 +405,128 @@ fn a_backlog_is_held_back_not_held() {
     assert_eq!(buffered(), 0, "nothing leaks from the count");
 }
 
-/// Rule 8: a transaction ends in a marker that is no record; the end of the partition lies behind it, and a lane that reads
-/// again after a seek must not be moved there by older statistics.
+/// A lane that stands in front of a document goes on when the configuration makes it acceptable: without a restart.
 #[test]
-fn transaction_markers_count_as_read_and_aborted_records_do_not_exist() {
+fn a_changed_configuration_is_taken_up_without_a_restart() {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &kafka.bootstrap)
-        .set("transactional.id", &kafka.run)
-        .create()
-        .unwrap();
-    let wait = Duration::from_secs(30);
-    producer.init_transactions(wait).unwrap();
-    for (id, keep) in [(1u64, true), (2, false), (3, true)] {
-        producer.begin_transaction().unwrap();
-        let (topic, key, value) = (
-            kafka.topic(TOPIC),
-            key(id),
-            event("c", Some(&format!(r#"{{"n": {id}}}"#))),
-        );
-        producer
-            .send(BaseRecord::to(&topic).key(&key).payload(&value))
-            .map_err(|(e, _)| e)
-            .unwrap();
-        producer.flush(wait).unwrap();
-        if keep {
-            producer.commit_transaction(wait).unwrap()
-        } else {
-            producer.abort_transaction(wait).unwrap()
-        }
+    let strict = tributary_crds::relay::ColumnConfig {
+        on_error: OnError::Reject,
+        ..column("n", "BIGINT", "n")
+    };
+    let relay = start(
+        &kafka,
+        &endpoint,
+        &[dataset(TOPIC, 1, vec![table("orders", vec![strict])])],
+    );
+    for (id, document) in [(1, r#"{"n": 1}"#), (2, r#"{"n": "two"}"#), (3, r#"{"n": 3}"#)] {
+        kafka.send(TOPIC, 0, &key(id), Some(&event("c", Some(document))));
     }
-    let relay = start(&kafka, &endpoint, &[orders()]);
-    eventually("at the end, behind the last marker", || {
-        kafka.heartbeat();
-        let status = relay.status();
-        let partition = status.datasets[0].partitions.first();
-        let done = partition.is_some_and(|p| p.committed == Some(6) && p.end == Some(6) && p.position == 6);
-        if done && status.datasets[0].lag_ms == Some(0) {
-            Ok(())
-        } else {
-            Err(status)
+    kafka.flush();
+    eventually("blocked", || match blocked(&relay, 0) {
+        Some(BlockedCause::LoadsRejected) => Ok(()),
+        other => Err(other),
+    });
+    let before = relay.status().config_digests;
+    relay.remap("orders", |dataset| {
+        dataset.mapping_generation = 2;
+        for column in &mut dataset.tables[0].columns {
+            column.on_error = OnError::Overflow;
         }
     });
-    let rows: Vec<_> = endpoint
-        .rows("orders")
-        .iter()
-        .map(|row| row["n"].as_u64().unwrap())
-        .collect();
-    assert_eq!(rows, [1, 3]);
+    eventually("loaded", || {
+        if endpoint.rows("orders").len() == 3 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
+    let status = relay.status();
+    assert_ne!(status.config_digests, before);
+    assert_eq!(status.datasets[0].mapping_generation, 2);
+    // An unusable file changes nothing.
+    std::fs::write(relay.path("relay.json"), "{").unwrap();
+    kafka.send(TOPIC, 0, &key(4), Some(&event("c", Some(r#"{"n": 4}"#))));
+    kafka.flush();
+    eventually("loaded", || {
+        if endpoint.rows("orders").len() == 4 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
+}
+
+/// Version pressure makes batches wait longer, visibly, and the wait shrinks again.
+#[test]
+fn pressure_stretches_the_linger() {
+    let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
+    let relay = start(&kafka, &endpoint, &[orders()]);
+    let linger = || relay.status().datasets[0].tables[0].linger_ms;
+    assert_eq!(linger(), 50);
+    endpoint.script(
+        "orders",
+        std::iter::repeat_n(Act::Fail("too many tablet versions"), 3),
+    );
+    kafka.send(TOPIC, 0, &key(1), Some(&event("c", Some(r#"{"n": 1}"#))));
+    kafka.flush();
+    eventually(
+        "stretched",
+        || if linger() > 500 { Ok(()) } else { Err(linger()) },
+    );
+    let (_, metrics) = relay.get("/metrics");
+    assert!(metrics.contains("tributary_relay_linger_seconds{"), "{metrics}");
+    let at = linger();
+    kafka.send(TOPIC, 0, &key(2), Some(&event("c", Some(r#"{"n": 2}"#))));
+    kafka.flush();
+    eventually("shrinking", || if linger() < at { Ok(()) } else { Err(linger()) });
+}
+
+/// The backend a frontend named is asked directly for a while, and forgotten at the first sign of trouble.
+#[test]
+fn a_known_backend_saves_the_redirect_until_it_fails() {
+    let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
+    let relay = start(&kafka, &endpoint, &[orders()]);
+    let load = |id: u64| {
+        kafka.send(
+            TOPIC,
+            0,
+            &key(id),
+            Some(&event("c", Some(&format!(r#"{{"n": {id}}}"#)))),
+        );
+        kafka.flush();
+        eventually("loaded", || {
+            if relay.status().datasets[0].tables[0].loads == id {
+                Ok(())
+            } else {
+                Err(relay.status())
+            }
+        });
+    };
+    (1..=20).for_each(load);
+    let redirected = endpoint.see(|seen| seen.redirected);
+    assert!(redirected < 20, "some went straight to the backend");
+    endpoint.script("orders", [Act::Drop]);
+    load(21);
+    assert!(
+        endpoint.see(|seen| seen.redirected) > redirected,
+        "asked a frontend again"
+    );
+}
+
+#[test]
+fn a_frontend_that_is_away_is_passed_over() {
+    let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
+    // Nothing listens on port 1.
+    let frontends = ["http://127.0.0.1:1".to_owned(), endpoint.frontend.clone()];
+    let mut relay = Relay::configure(&kafka, &frontends, &[orders()]);
+    relay.start();
+    kafka.send(TOPIC, 0, &key(1), Some(&event("c", Some(r#"{"n": 1}"#))));
+    kafka.flush();
+    eventually("loaded", || {
+        if endpoint.rows("orders").len() == 1 {
+            Ok(())
+        } else {
+            Err(relay.status())
+        }
+    });
 }

@@ -4,99 +4,13 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
+use support::starrocks::StarRocks;
 use support::{Kafka, Relay, column, dataset, event, eventually, key, table};
 
 const TOPIC: &str = "acme.shop.orders";
 
-struct StarRocks {
-    child: Child,
-    frontend: String,
-    host: String,
-    port: String,
-}
-
-impl StarRocks {
-    fn start() -> Self {
-        let program = match std::env::var_os("TRIBUTARY_TEST_STANDIN_STARROCKS") {
-            Some(path) => PathBuf::from(path),
-            None => tributary_stage::binary::build(
-                tributary_stage::binary::Selection::AsCargoTest,
-                &["standin-starrocks"],
-            )
-            .expect("standin-starrocks")
-            .remove(0),
-        };
-        let mut child = Command::new(program)
-            .args(["--user", "relay", "--password", "secret", "--exit-on-stdin-eof"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("stand-in");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).expect(&line);
-        let address = |name: &str| {
-            ready[name]
-                .as_str()
-                .expect(name)
-                .trim_start_matches("http://")
-                .to_owned()
-        };
-        let (host, port) = address("mysql")
-            .rsplit_once(':')
-            .map(|(h, p)| (h.to_owned(), p.to_owned()))
-            .unwrap();
-        Self {
-            child,
-            frontend: format!("http://{}", address("fe_http")),
-            host,
-            port,
-        }
-    }
-
-    fn sql(&self, statement: &str) -> Result<String, String> {
-        let output = Command::new("mariadb")
-            .args([
-                "--protocol=tcp",
-                "-h",
-                &self.host,
-                "-P",
-                &self.port,
-                "-urelay",
-                "-psecret",
-                "--skip-ssl",
-                "-N",
-                "-B",
-                "-e",
-                statement,
-            ])
-            .output()
-            .expect("mariadb");
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
-    }
-}
-
-impl Drop for StarRocks {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn documents_of_every_kind_become_rows_that_sql_reads() {
-    tributary_stage::setup::debian(&[("mariadb-client", "mariadb")]).expect("mariadb");
     let (kafka, starrocks) = (Kafka::start(&[(TOPIC, 1)]), StarRocks::start());
     starrocks.sql("CREATE DATABASE shop").unwrap();
     let ddl = "CREATE TABLE shop.orders (order_id VARCHAR(24) NOT NULL, n BIGINT NULL, total DECIMAL(38,2) NULL, placed_at DATETIME NULL, \

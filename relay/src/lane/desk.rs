@@ -81,11 +81,6 @@ impl CommitDesk {
         Ticket(*wanted)
     }
 
-    /// Lets the committing thread look around at once.
-    pub fn wake(&self) {
-        self.ask();
-    }
-
     pub fn succeeded(&self, ticket: Ticket) {
         self.committed.send_modify(|committed| {
             committed.ticket = committed.ticket.max(ticket.0);

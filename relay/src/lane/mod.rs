@@ -314,7 +314,8 @@ impl Lane {
             return None;
         }
         let mut filling = self.filling();
-        if filling.refused.is_some() {
+        // Reset meanwhile: what is read now is what is wanted.
+        if filling.refused.is_some() || !filling.dropping {
             return None;
         }
         filling.dropping = false;

@@ -42,6 +42,8 @@ pub struct Seen {
     pub bodies: Vec<(String, Bytes)>,
     pub rows: BTreeMap<String, BTreeMap<String, Value>>,
     pub state_questions: usize,
+    /// Loads that began at FE.
+    pub redirected: usize,
     pub headers: Vec<HeaderMap>,
     committed: HashMap<String, ()>,
 }
@@ -143,6 +145,7 @@ async fn frontend(
             (StatusCode::UNAUTHORIZED, body).into_response()
         }
         _ => {
+            app.seen.lock().unwrap().redirected += 1;
             let location = format!("http://{}/api/{db}/{table}/_stream_load", app.backend);
             (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
         }

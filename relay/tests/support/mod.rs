@@ -8,6 +8,7 @@
 
 pub mod broker;
 pub mod endpoint;
+pub mod starrocks;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,13 +17,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use tributary_crds::relay::{
     BatchConfig, ColumnConfig, ColumnSource, DATASETS_DIR, DatasetConfig, FORMAT_VERSION, KafkaConfig,
     OnError, PipelineIdentity, RELAY_FILE, RelayConfig, RelayStatus, StarRocksConfig, TableConfig,
     TopicConfig,
 };
+use tributary_relay::lane::intent::Progress;
 
 pub const HEARTBEAT_TOPIC: &str = "__debezium-heartbeat.acme";
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,6 +93,34 @@ impl Kafka {
 
     pub fn flush(&self) {
         self.producer.flush(Duration::from_secs(10)).expect("flush");
+    }
+
+    /// What the group has committed for a partition: the offset, and what the relay says beside it.
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<(i64, Progress)> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("group.id", group)
+            .create()
+            .expect("consumer");
+        let topic = self.topic(topic);
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&topic, partition);
+        let list = consumer
+            .committed_offsets(list, Duration::from_secs(10))
+            .expect("committed");
+        let element = list.find_partition(&topic, partition)?;
+        let rdkafka::Offset::Offset(offset) = element.offset() else {
+            return None;
+        };
+        Some((
+            offset,
+            Progress::decode(element.metadata(), offset).expect("readable")?,
+        ))
+    }
+
+    /// The relay's consumer group.
+    pub fn group(&self) -> String {
+        format!("tributary.shop.acme.{}", self.run)
     }
 
     pub fn heartbeat(&self) {
@@ -174,6 +206,7 @@ pub struct Relay {
     dir: tempfile::TempDir,
     child: Option<Child>,
     address: Option<SocketAddr>,
+    ablated: Option<tributary_relay::guard::Guard>,
 }
 
 impl Relay {
@@ -189,7 +222,7 @@ impl Relay {
             },
             kafka: KafkaConfig {
                 bootstrap_servers: vec![kafka.bootstrap.clone()],
-                group_id: format!("tributary.shop.acme.{}", kafka.run),
+                group_id: kafka.group(),
                 group_instance_id: "relay-0".into(),
                 heartbeat_topic: kafka.topic(HEARTBEAT_TOPIC),
                 heartbeat_interval_ms: 5_000,
@@ -224,7 +257,29 @@ impl Relay {
             dir,
             child: None,
             address: None,
+            ablated: None,
         }
+    }
+
+    /// Without one of the rules' guards.
+    pub fn ablate(&mut self, guard: Option<tributary_relay::guard::Guard>) {
+        self.ablated = guard;
+    }
+
+    /// Changes relay.json.
+    pub fn reconfigure(&self, change: impl FnOnce(&mut RelayConfig)) {
+        let path = self.path(RELAY_FILE);
+        let mut relay: RelayConfig = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut relay);
+        write_whole(&path, &serde_json::to_vec(&relay).unwrap());
+    }
+
+    /// Changes a dataset's file.
+    pub fn remap(&self, name: &str, change: impl FnOnce(&mut DatasetConfig)) {
+        let path = self.path(DATASETS_DIR).join(format!("{name}.json"));
+        let mut dataset: DatasetConfig = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut dataset);
+        write_whole(&path, &serde_json::to_vec(&dataset.sealed()).unwrap());
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -237,6 +292,10 @@ impl Relay {
             .args(["--credentials-dir".as_ref(), self.path("credentials").as_os_str()])
             .args(["--listen", "127.0.0.1:0"])
             .env("NO_COLOR", "1")
+            .env(
+                tributary_relay::guard::ABLATE_ENV,
+                self.ablated.map_or("", tributary_relay::guard::Guard::name),
+            )
             .stderr(Stdio::piped())
             .spawn()
             .expect("relay");
@@ -270,28 +329,26 @@ impl Relay {
 
     /// SIGTERM, and the exit code.
     pub fn terminate(&mut self) -> Option<i32> {
-        let mut child = self.child.take().unwrap();
+        self.signal("TERM");
+        self.wait()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let child = self.child.as_ref().unwrap();
         let sent = Command::new("kill")
-            .args(["-TERM", &child.id().to_string()])
+            .args([&format!("-{name}"), &child.id().to_string()])
             .status()
             .unwrap();
         assert!(sent.success());
-        child.wait().unwrap().code()
+    }
+
+    /// The exit code, once it ends.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.take().unwrap().wait().unwrap().code()
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address.unwrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).unwrap();
-        let status = reply.split_whitespace().nth(1).unwrap().parse().unwrap();
-        let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        (status, body.to_owned())
+        http(&self.address.unwrap().to_string(), "GET", path, "")
     }
 
     pub fn status(&self) -> RelayStatus {
@@ -307,14 +364,49 @@ impl Drop for Relay {
     }
 }
 
-/// Waits for a condition; its last answer is the failure's message.
-pub fn eventually<T: std::fmt::Debug>(what: &str, mut ask: impl FnMut() -> Result<(), T>) {
-    let deadline = Instant::now() + PATIENCE;
+/// As the kubelet changes a mounted file: whole or not at all.
+fn write_whole(path: &std::path::Path, bytes: &[u8]) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, bytes).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+/// One HTTP exchange.
+pub fn http(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let status = reply.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status, body.to_owned())
+}
+
+/// Waits for a condition; its last answer, should it never come.
+pub fn within<T: std::fmt::Debug>(
+    patience: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Result<(), T>,
+) -> Result<(), String> {
+    let deadline = Instant::now() + patience;
     loop {
         match ask() {
-            Ok(()) => return,
-            Err(answer) if Instant::now() > deadline => panic!("not {what} within {PATIENCE:?}: {answer:?}"),
+            Ok(()) => return Ok(()),
+            Err(answer) if Instant::now() > deadline => {
+                return Err(format!("not {what} within {patience:?}: {answer:?}"));
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// Waits for a condition; its last answer is the failure's message.
+pub fn eventually<T: std::fmt::Debug>(what: &str, ask: impl FnMut() -> Result<(), T>) {
+    within(PATIENCE, what, ask).unwrap_or_else(|why| panic!("{why}"));
 }

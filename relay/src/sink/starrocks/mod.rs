@@ -6,10 +6,12 @@ pub mod sql;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use hyper::{Method, Uri};
+use hyper::http::uri::Authority;
+use hyper::{Method, StatusCode, Uri};
 use tributary_crds::relay::{BlockedCause, RetryCause, StarRocksConfig};
 
 use super::{LabelState, LoadOutcome, LoadRequest, Sink};
@@ -19,6 +21,8 @@ use http::{Call, NoReply, Reply, call};
 
 /// client → follower FE → leader FE → BE is the longest chain there is.
 const MAX_HOPS: usize = 3;
+/// Frontends spread loads over backends; asked this often they still do, and a slow loader saves nothing by more.
+const BACKEND_VALID: Duration = Duration::from_secs(5);
 const FE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `timeout` header in seconds. At most 60 (correctness rule 1); it also bounds how long one slow publish holds the lane:
 /// StarRocks answers `Publish Timeout`, which is durable, after about a quarter to a half of it.
@@ -65,6 +69,8 @@ pub struct StarRocks {
     credentials: Credentials,
     /// The frontend that answered last.
     preferred: AtomicUsize,
+    /// The backend a frontend named last, and when.
+    backend: Mutex<Option<(Authority, Instant)>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +102,7 @@ impl StarRocks {
             sql,
             credentials,
             preferred: AtomicUsize::new(0),
+            backend: Mutex::default(),
         })
     }
 
@@ -185,6 +192,9 @@ impl StarRocks {
         };
         let headers = load_headers(request, authorization);
         let path = format!("/api/{}/{}/_stream_load", request.database, request.table);
+        if let Some(outcome) = self.known_backend(&path, &headers, request).await {
+            return outcome;
+        }
         let mut reply = match self.frontend(&Method::PUT, &path, &headers).await {
             Ok(reply) => reply,
             Err(error) => return failed(&error),
@@ -218,8 +228,62 @@ impl StarRocks {
                 Ok(reply) => reply,
                 Err(error) => return failed(&error),
             };
+            if reply.status == StatusCode::OK {
+                self.remember(target.authority().cloned());
+            }
         }
         self.outcome(&reply, request).await
+    }
+
+    /// The load without the way over a frontend, as long as the backend it named last is fresh and takes loads. Anything but a
+    /// clean answer forgets it; `None`: nothing was sent, a frontend may name another.
+    async fn known_backend(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+        request: &LoadRequest,
+    ) -> Option<LoadOutcome> {
+        let (authority, since) = self.backend().clone()?;
+        let target = at_authority(authority.as_str(), path).ok()?;
+        if since.elapsed() >= BACKEND_VALID {
+            self.remember(None);
+            return None;
+        }
+        if Instant::now() >= request.start_by {
+            return Some(LoadOutcome::Late);
+        }
+        let reply = call(Call {
+            method: Method::PUT,
+            uri: &target,
+            headers,
+            body: Some(request.body.clone()),
+            timeout: CALL_TIMEOUT,
+        })
+        .await;
+        let outcome = match reply {
+            Ok(reply) if reply.status == StatusCode::OK => Some(self.outcome(&reply, request).await),
+            Ok(reply) if reply.body_sent => Some(self.outcome(&reply, request).await),
+            Ok(_) => None,
+            Err(error) => match failed(&error) {
+                unsent @ LoadOutcome::Retry { ambiguous: false, .. } => {
+                    tracing::debug!(?unsent, "backend forgotten");
+                    None
+                }
+                outcome => Some(outcome),
+            },
+        };
+        if !matches!(outcome, Some(LoadOutcome::Durable(_))) {
+            self.remember(None);
+        }
+        outcome
+    }
+
+    fn remember(&self, backend: Option<Authority>) {
+        *self.backend() = backend.map(|authority| (authority, Instant::now()));
+    }
+
+    fn backend(&self) -> std::sync::MutexGuard<'_, Option<(Authority, Instant)>> {
+        self.backend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn outcome(&self, reply: &Reply, request: &LoadRequest) -> LoadOutcome {
@@ -297,7 +361,10 @@ fn load_headers(request: &LoadRequest, authorization: String) -> Vec<(&'static s
 }
 
 fn at(base: &Uri, path: &str) -> Result<Uri, String> {
-    let authority = base.authority().map_or("", |a| a.as_str());
+    at_authority(base.authority().map_or("", |a| a.as_str()), path)
+}
+
+fn at_authority(authority: &str, path: &str) -> Result<Uri, String> {
     format!("http://{authority}{path}")
         .parse()
         .map_err(|error| format!("{authority}{path}: {error}"))
