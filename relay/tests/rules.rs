@@ -11,8 +11,10 @@ use serde_json::json;
 use support::endpoint::{Act, Endpoint};
 use support::starrocks::StarRocks;
 use support::{Kafka, PATIENCE, Relay, column, dataset, event, key, table, within};
-use tributary_crds::relay::{BlockedCause, DatasetConfig, LaneState};
+use tributary_crds::relay::{BlockedCause, DatasetConfig, LaneState, RetryCause};
 use tributary_relay::guard::Guard;
+use tributary_relay::lane::intent::{Intent, Progress, TableId, TableProgress};
+use tributary_relay::lane::label::{HASH_LEN, Label, Labels};
 
 const TOPIC: &str = "acme.shop.orders";
 /// What the red runs wait for something that will not come.
@@ -219,6 +221,118 @@ fn a_frozen_owner_is_fenced() {
     send(&kafka, 1, 7);
     value("7");
     assert_eq!(successor.get("/livez").0, 200);
+}
+
+/// Rule 1: half of an announced load came to this owner. Sent under another label, it must not cross with the first: so only
+/// after that has failed for good.
+#[test]
+fn a_divided_load_is_settled_for_its_own_partition() {
+    let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());
+    let labels = Labels::new(&support::pipeline(), "shop", "orders", &[(1, "")]);
+    let label = Label {
+        generation: 1,
+        hash: [7; HASH_LEN],
+        part: None,
+    };
+    let part = labels.text(&Label {
+        part: Some(0),
+        ..label
+    });
+    let progress = Progress {
+        mapping_generation: 1,
+        tables: vec![TableProgress {
+            table: TableId::new("shop", "orders"),
+            done: 0,
+            intent: Some(Intent {
+                label,
+                end: 2,
+                partitions: 2,
+            }),
+        }],
+    };
+    (0..3).for_each(|id| offer(&kafka, 0, id, id));
+    kafka.flush();
+    kafka.commit(TOPIC, 0, 0, &progress);
+    let mut relay = Relay::configure(&kafka, std::slice::from_ref(&endpoint.frontend), &[documents()]);
+    relay.start();
+    within(PATIENCE, "waiting for a definite end", || {
+        match &relay.status().datasets[0].tables[0].lane {
+            LaneState::Retrying {
+                cause: RetryCause::LabelRunning,
+                attempts,
+                ..
+            } if *attempts > 2 => Ok(()),
+            other => Err(other.clone()),
+        }
+    })
+    .unwrap();
+    endpoint.see(|seen| assert!(seen.bodies.is_empty(), "nothing newer is sent meanwhile"));
+    endpoint.state(&labels.text(&label), "ABORTED");
+    within(PATIENCE, "loaded", || match endpoint.rows("orders").len() {
+        3 => Ok(()),
+        _ => Err(relay.get("/status")),
+    })
+    .unwrap();
+    endpoint.see(|seen| {
+        assert_eq!(
+            (&seen.loads[0].1, seen.loads[0].2),
+            (&part, 2),
+            "exactly the announced range"
+        );
+        assert_eq!(seen.loads.len(), 2);
+    });
+}
+
+/// Rule 9: records vanish under a reader that lags. Its dataset stops and says what repairs it; others go on, and so does the
+/// process.
+#[test]
+fn a_position_lost_while_running_stops_its_dataset_only() {
+    const OTHER: &str = "acme.shop.audit";
+    let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1), (OTHER, 1)]), Endpoint::start());
+    let other = dataset(OTHER, 1, vec![table("audit", vec![column("n", "BIGINT", "n")])]);
+    let mut relay = Relay::configure(
+        &kafka,
+        std::slice::from_ref(&endpoint.frontend),
+        &[other, documents()],
+    );
+    relay.reconfigure(|relay| relay.batch.max_rows = 5);
+    endpoint.script("orders", std::iter::repeat_n(Act::Fail("try again"), 1000));
+    relay.start();
+    (0..40).for_each(|id| offer(&kafka, 0, id, id));
+    kafka.flush();
+    within(PATIENCE, "held back", || {
+        let (_, metrics) = relay.get("/metrics");
+        let paused =
+            |line: &str| line.starts_with("tributary_relay_pauses_total{") && line.contains("orders");
+        if metrics.lines().any(paused) {
+            Ok(())
+        } else {
+            Err(metrics)
+        }
+    })
+    .unwrap();
+    kafka.delete_before(TOPIC, 0, 40);
+    endpoint.unscript("orders");
+    let lane = |dataset: usize| relay.status().datasets[dataset].tables[0].lane.clone();
+    within(PATIENCE, "blocked", || match lane(1) {
+        LaneState::Blocked {
+            cause: BlockedCause::PositionLost,
+            message,
+            ..
+        } if message.contains("Replay") => Ok(()),
+        other => Err(other),
+    })
+    .unwrap();
+    kafka.send(OTHER, 0, &key(1), Some(&event("c", Some(r#"{"n": 1}"#))));
+    kafka.flush();
+    within(PATIENCE, "the other dataset served", || {
+        match endpoint.rows("audit").len() {
+            1 => Ok(()),
+            _ => Err(lane(0)),
+        }
+    })
+    .unwrap();
+    assert_eq!(relay.get("/livez").0, 200);
 }
 
 /// Rule 8: a transaction ends in a marker that is no record, and aborted records do not exist.

@@ -313,6 +313,7 @@ impl Lane {
                 });
             })
             .await;
+        tracing::debug!(table = %self.spec.table, label, took = ?asked.elapsed(), "announced");
         // Since before the commit: a process frozen in between must not take an old announcement for a fresh one.
         Announced::at(asked)
     }

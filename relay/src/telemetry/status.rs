@@ -209,3 +209,64 @@ pub fn refresh_gauges(board: &Board) {
         .buffered
         .set(board.buffered.load(Ordering::Relaxed) as i64);
 }
+
+#[cfg(test)]
+mod tests {
+    use tributary_crds::relay::{
+        BatchConfig, DatasetConfig, KafkaConfig, PipelineIdentity, RelayConfig, StarRocksConfig, TopicConfig,
+    };
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_reader_that_stands_still_is_no_longer_alive() {
+        let relay = RelayConfig {
+            format_version: FORMAT_VERSION,
+            pipeline: PipelineIdentity {
+                owner: "prod/shop/acme".into(),
+                namespace: "shop".into(),
+                name: "acme".into(),
+                tenant: "acme".into(),
+            },
+            kafka: KafkaConfig {
+                bootstrap_servers: vec!["kafka:9092".into()],
+                group_id: "g".into(),
+                group_instance_id: "g-0".into(),
+                heartbeat_topic: "h".into(),
+                heartbeat_interval_ms: 5_000,
+                dead_letter_topic: None,
+            },
+            starrocks: StarRocksConfig {
+                http_endpoints: vec!["http://fe:8030".into()],
+                mysql_endpoints: Vec::new(),
+            },
+            batch: BatchConfig {
+                linger_ms: 50,
+                max_bytes: 1 << 20,
+                max_rows: 100,
+            },
+        };
+        let dataset = DatasetConfig {
+            format_version: FORMAT_VERSION,
+            digest: String::new(),
+            name: "orders".into(),
+            tenant: "acme".into(),
+            topic: TopicConfig {
+                name: "t".into(),
+                partitions: 1,
+                generation: 1,
+            },
+            mapping_generation: 1,
+            tables: Vec::new(),
+        };
+        let config = Config {
+            relay,
+            datasets: vec![dataset.sealed()],
+        };
+        let board = config.board(crate::telemetry::metrics::Metrics::default());
+        assert_eq!(standing_still(&board), Vec::<String>::new());
+        board.polled_ms.store(now_ms() - STUCK_MS, Ordering::Release);
+        assert_eq!(standing_still(&board), ["the reader's loop stands still"]);
+    }
+}

@@ -5,18 +5,63 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 pub fn bootstrap() -> String {
+    broker().bootstrap.clone()
+}
+
+fn broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
-    BROKER.get_or_init(Broker::start).bootstrap.clone()
+    BROKER.get_or_init(Broker::start)
+}
+
+/// Starts the broker, ends and starts it again as told, and ends it with this process.
+const WATCHER: &str = r#"up() { java -Xmx384m -XX:+UseSerialGC -cp "$1" kafka.Kafka "$2" >>"$3" 2>&1 & pid=$!; }
+up "$@"
+while read -r command; do
+  case $command in
+    down) kill -9 $pid; wait $pid ;;
+    up) up "$@" ;;
+  esac
+done
+kill -9 $pid"#;
+
+/// Kills this binary's broker and starts it again; `meanwhile` runs while it is down. `false`: it is somebody else's.
+pub fn restart(meanwhile: impl FnOnce()) -> bool {
+    let broker = broker();
+    let Some(watcher) = &broker.watcher else {
+        return false;
+    };
+    let address = broker.bootstrap.as_str();
+    let tell = |command: &str| {
+        let mut watcher = watcher.lock().unwrap();
+        let stdin = watcher.stdin.as_mut().unwrap();
+        writeln!(stdin, "{command}")
+            .and_then(|()| stdin.flush())
+            .expect("the watcher listens");
+    };
+    tell("down");
+    wait("broker gone", || TcpStream::connect(address).is_err());
+    meanwhile();
+    tell("up");
+    wait("broker back", || TcpStream::connect(address).is_ok());
+    true
+}
+
+fn wait(what: &str, mut met: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !met() {
+        assert!(Instant::now() < deadline, "not {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 struct Broker {
     bootstrap: String,
     /// The shell that watches the broker: it ends it when its own stdin closes, however this process ended.
-    _watcher: Option<Child>,
+    watcher: Option<Mutex<Child>>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -28,7 +73,7 @@ impl Broker {
         {
             return Self {
                 bootstrap,
-                _watcher: None,
+                watcher: None,
                 _dir: None,
             };
         }
@@ -66,11 +111,12 @@ impl Broker {
             "{}",
             String::from_utf8_lossy(&format.stderr)
         );
-        let mut watcher = Command::new("sh")
-            .args(["-c", r#"java -Xmx384m -XX:+UseSerialGC -cp "$1" kafka.Kafka "$2" >"$3" 2>&1 & pid=$!; read _; kill -9 $pid"#, "sh", &class_path])
+        let watcher = Command::new("sh")
+            .args(["-c", WATCHER, "sh", &class_path])
             .arg(&config)
             .arg(dir.path().join("broker.log"))
             .stdin(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .expect("sh");
         let deadline = Instant::now() + Duration::from_secs(120);
@@ -79,10 +125,9 @@ impl Broker {
             assert!(Instant::now() < deadline, "no broker: {log}");
             std::thread::sleep(Duration::from_millis(100));
         }
-        let _ = watcher.stdin.as_mut().unwrap().flush();
         Self {
             bootstrap: format!("127.0.0.1:{broker}"),
-            _watcher: Some(watcher),
+            watcher: Some(Mutex::new(watcher)),
             _dir: Some(dir),
         }
     }

@@ -45,6 +45,8 @@ pub struct Seen {
     /// Loads that began at FE.
     pub redirected: usize,
     pub headers: Vec<HeaderMap>,
+    /// What get_load_state says of a label that was not loaded here.
+    pub states: HashMap<String, &'static str>,
     committed: HashMap<String, ()>,
 }
 
@@ -104,6 +106,15 @@ impl Endpoint {
             .extend(acts);
     }
 
+    pub fn unscript(&self, table: &str) {
+        self.seen.lock().unwrap().script.remove(table);
+    }
+
+    /// What is known of a label from before.
+    pub fn state(&self, label: &str, state: &'static str) {
+        self.seen.lock().unwrap().states.insert(label.into(), state);
+    }
+
     pub fn see<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
         look(&self.seen.lock().unwrap())
     }
@@ -155,10 +166,9 @@ async fn frontend(
 async fn load_state(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Response {
     let mut seen = app.seen.lock().unwrap();
     seen.state_questions += 1;
-    let state = if seen.committed.contains_key(&query["label"]) {
-        "VISIBLE"
-    } else {
-        "UNKNOWN"
+    let state = match seen.committed.contains_key(&query["label"]) {
+        true => "VISIBLE",
+        false => seen.states.get(&query["label"]).copied().unwrap_or("UNKNOWN"),
     };
     json!({"state": state, "reason": "", "status": "OK", "code": "0", "msg": "Success", "message": "OK"})
         .to_string()

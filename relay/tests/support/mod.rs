@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use tributary_crds::relay::{
     BatchConfig, ColumnConfig, ColumnSource, DATASETS_DIR, DatasetConfig, FORMAT_VERSION, KafkaConfig,
@@ -93,6 +93,38 @@ impl Kafka {
 
     pub fn flush(&self) {
         self.producer.flush(Duration::from_secs(10)).expect("flush");
+    }
+
+    /// Deletes a partition's records below an offset, as retention does.
+    pub fn delete_before(&self, topic: &str, partition: i32, offset: i64) {
+        let admin: AdminClient<_> = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .create()
+            .expect("admin client");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic(topic), partition, rdkafka::Offset::Offset(offset))
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let deleted = runtime.block_on(admin.delete_records(&list, &AdminOptions::new()));
+        deleted.expect("delete records");
+    }
+
+    /// Commits an offset as a relay before this one might have.
+    pub fn commit(&self, topic: &str, partition: i32, offset: i64, progress: &Progress) {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            .set("group.id", self.group())
+            .create()
+            .expect("consumer");
+        let mut list = TopicPartitionList::new();
+        let topic = self.topic(topic);
+        let mut element = list.add_partition(&topic, partition);
+        element.set_offset(rdkafka::Offset::Offset(offset)).unwrap();
+        element.set_metadata(progress.encode(offset));
+        consumer.commit(&list, CommitMode::Sync).expect("commit");
     }
 
     /// What the group has committed for a partition: the offset, and what the relay says beside it.
@@ -201,6 +233,15 @@ pub fn dataset(topic: &str, partitions: i32, tables: Vec<TableConfig>) -> Datase
     .sealed()
 }
 
+pub fn pipeline() -> PipelineIdentity {
+    PipelineIdentity {
+        owner: "test/shop/acme".into(),
+        namespace: "shop".into(),
+        name: "acme".into(),
+        tenant: "acme".into(),
+    }
+}
+
 /// A relay's folder of files, and the process that reads it.
 pub struct Relay {
     dir: tempfile::TempDir,
@@ -214,12 +255,7 @@ impl Relay {
         let dir = tempfile::tempdir().unwrap();
         let relay = RelayConfig {
             format_version: FORMAT_VERSION,
-            pipeline: PipelineIdentity {
-                owner: "test/shop/acme".into(),
-                namespace: "shop".into(),
-                name: "acme".into(),
-                tenant: "acme".into(),
-            },
+            pipeline: pipeline(),
             kafka: KafkaConfig {
                 bootstrap_servers: vec![kafka.bootstrap.clone()],
                 group_id: kafka.group(),
