@@ -8,7 +8,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use tributary_crds::relay::RelayPhase;
@@ -30,6 +30,25 @@ pub(super) struct Context {
     /// Assigned by the group, not begun yet.
     pending: Mutex<Option<Vec<Slot>>>,
     pub(super) last_commit: LastCommit,
+    complaints: Complaints,
+}
+
+/// Without a broker librdkafka complains twenty times a second: each kind is worth a line now and then.
+#[derive(Default)]
+struct Complaints(Mutex<Vec<(Option<RDKafkaErrorCode>, Instant)>>);
+
+impl Complaints {
+    const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+    fn first(&self, code: Option<RDKafkaErrorCode>) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.retain(|(_, when)| when.elapsed() < Self::AGAIN_AFTER);
+        let new = !said.iter().any(|(known, _)| *known == code);
+        if new {
+            said.push((code, Instant::now()));
+        }
+        new
+    }
 }
 
 impl Context {
@@ -39,6 +58,7 @@ impl Context {
             fatal: Mutex::new(None),
             pending: Mutex::new(None),
             last_commit: LastCommit::default(),
+            complaints: Complaints::default(),
         }
     }
 
@@ -126,7 +146,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // librdkafka reports the end of a partition this way too; that is no error.
-        if !reason.contains("reached end of partition") {
+        if !reason.contains("reached end of partition") && self.complaints.first(error.rdkafka_error_code()) {
             tracing::warn!(%error, reason, "kafka");
         }
     }
@@ -173,5 +193,21 @@ impl ConsumerContext for Context {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoked(consumer),
             other => self.fail(format!("rebalance: {other:?}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_heard_once_and_another_too() {
+        let complaints = Complaints::default();
+        let (down, fail) = (
+            Some(RDKafkaErrorCode::AllBrokersDown),
+            Some(RDKafkaErrorCode::BrokerTransportFailure),
+        );
+        let heard = [down, fail, down, fail, None, None].map(|code| complaints.first(code));
+        assert_eq!(heard, [true, true, false, false, true, false]);
     }
 }

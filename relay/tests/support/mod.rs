@@ -44,7 +44,9 @@ impl Kafka {
         let bootstrap = broker::bootstrap();
         let run = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &bootstrap);
+        config
+            .set("bootstrap.servers", &bootstrap)
+            .set("reconnect.backoff.max.ms", "1000");
         let kafka = Self {
             bootstrap,
             run,
