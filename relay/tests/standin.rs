@@ -81,3 +81,52 @@ fn documents_of_every_kind_become_rows_that_sql_reads() {
         }
     });
 }
+
+/// Every way a load fails on a real cluster, one after the other: each document arrives, under one label, once.
+#[test]
+fn whatever_becomes_of_a_load_its_document_arrives() {
+    let (kafka, starrocks) = (Kafka::start(&[(TOPIC, 1)]), StarRocks::start());
+    starrocks.sql("CREATE DATABASE shop").unwrap();
+    starrocks
+        .sql(
+            "CREATE TABLE shop.orders (order_id VARCHAR(24) NOT NULL, n BIGINT NULL, _ver BIGINT NOT NULL, _extra JSON NULL) \
+             PRIMARY KEY (order_id) DISTRIBUTED BY HASH(order_id) BUCKETS 1 PROPERTIES (\"replication_num\"=\"1\")",
+        )
+        .unwrap();
+    let orders = dataset(TOPIC, 1, vec![table("orders", vec![column("n", "BIGINT", "n")])]);
+    let mut relay = Relay::configure(&kafka, std::slice::from_ref(&starrocks.frontend), &[orders]);
+    relay.reconfigure(|relay| relay.starrocks.mysql_endpoints = vec![starrocks.mysql()]);
+    relay.start();
+    let faults = [
+        serde_json::json!({"kind": "commit_then_fail", "count": 1}),
+        serde_json::json!({"kind": "commit_then_drop", "count": 1}),
+        serde_json::json!({"kind": "publish_timeout", "delay_ms": 300, "count": 1}),
+        serde_json::json!({"kind": "slow_publish", "delay_ms": 300, "count": 1}),
+        serde_json::json!({"kind": "late_commit", "delay_ms": 300, "count": 1}),
+        serde_json::json!({"kind": "too_many_versions", "count": 1}),
+        serde_json::json!({"kind": "running_txns", "count": 1}),
+        serde_json::json!({"kind": "be_error", "status": 500, "count": 1}),
+    ];
+    for (id, fault) in (1..).zip(&faults) {
+        starrocks.fault(fault);
+        kafka.send(
+            TOPIC,
+            0,
+            &key(id),
+            Some(&event("c", Some(&format!(r#"{{"n": {id}}}"#)))),
+        );
+        kafka.flush();
+        eventually(&fault.to_string(), || {
+            match starrocks.sql("SELECT count(*), max(n) FROM shop.orders") {
+                Ok(found) if found.trim() == format!("{id}\t{id}") => Ok(()),
+                other => Err((other, relay.get("/status"))),
+            }
+        });
+    }
+    let visible = starrocks
+        .labels("shop")
+        .into_iter()
+        .filter(|(_, state)| state == "VISIBLE")
+        .count();
+    assert_eq!(visible, faults.len(), "one load for each document");
+}

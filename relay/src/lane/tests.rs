@@ -411,3 +411,29 @@ async fn a_task_that_hangs_with_work_is_noticed() {
         tokio::task::yield_now().await;
     }
 }
+
+/// `Publish Timeout` is durable and unreadable: who wants to read the table waits for it.
+#[tokio::test]
+async fn a_load_that_is_not_visible_yet_can_be_waited_for() {
+    let mut rig = Rig::start(100);
+    let (send, mut asked) = mpsc::channel(1);
+    let reader = Scripted(send);
+    rig.lane.visible(&reader).await;
+    push(&rig.lane, P0, 10, "a");
+    let (request, answer) = rig.load().await;
+    answer
+        .send(LoadOutcome::Durable(Durable { visible: false }))
+        .unwrap();
+    rig.done(P0, 11).await;
+    let lane = Arc::clone(&rig.lane);
+    let waiting = tokio::spawn(async move { lane.visible(&reader).await });
+    for visible in [false, true] {
+        let Some(Asked::State(label, answer)) = asked.recv().await else {
+            panic!("asks for the state of its newest load");
+        };
+        assert_eq!(label, request.label);
+        assert!(!waiting.is_finished());
+        answer.send(LabelState::Durable(Durable { visible })).unwrap();
+    }
+    waiting.await.unwrap();
+}
