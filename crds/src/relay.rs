@@ -409,6 +409,9 @@ pub struct TableStatus {
     pub overflowed: u64,
     /// Rows whose `_extra` was cut at [`EXTRA_MAX_BYTES`].
     pub overflow_truncated: u64,
+    /// Documents in the dead-letter topic instead of the table, since this relay started.
+    #[serde(default)]
+    pub parked: u64,
 }
 
 /// What a table's lane is doing.
@@ -460,6 +463,8 @@ pub enum RetryCause {
     Publishing,
     /// Kafka does not take the commit that has to come before a load.
     CommitFailed,
+    /// Kafka does not take a document into the dead-letter topic.
+    ParkFailed,
     SchemaChanging,
     ShuttingDown,
 }

@@ -46,6 +46,8 @@ pub struct Route {
     pub lane: usize,
     pub entry: String,
     pub mapping: Mapping,
+    /// The lane's plan for it, when the table is its own index.
+    pub plan: Option<usize>,
 }
 
 /// One partition.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use tributary_crds::relay::{
-    BlockedCause, DATASETS_DIR, DatasetConfig, EXTRA_COLUMN, FORMAT_VERSION, RELAY_FILE, RelayConfig,
-    VER_COLUMN,
+    BlockedCause, DATASETS_DIR, DELETED_COLUMN, DatasetConfig, Deletes, EXTRA_COLUMN, FORMAT_VERSION,
+    RELAY_FILE, RelayConfig, TableConfig, VER_COLUMN,
 };
 
 use crate::board::{Board, Dataset, Route, SlotState};
@@ -16,8 +16,10 @@ use crate::lane::batch::MAX_BODY;
 use crate::lane::desk::CommitDesk;
 use crate::lane::intent::{MAX_TABLES, TableId};
 use crate::lane::label::Labels;
+use crate::lane::park::DeadLetters;
 use crate::lane::ranges::Slot;
 use crate::lane::{Lane, LaneSpec, SlotName};
+use crate::shape::keytext::{IndexPlan, Removal};
 use crate::shape::{Mapping, MappingError};
 use crate::telemetry::metrics::Metrics;
 
@@ -142,6 +144,7 @@ impl Config {
         let attention = Arc::new(AtomicBool::new(false));
         let buffered = Arc::new(AtomicU64::new(0));
         let desk = Arc::new(CommitDesk::default());
+        let dead_letters = DeadLetters::new(&self.relay.kafka).map(Arc::new);
         let mut planned = self.plan(&bases);
         let names = Arc::new(names);
         let lanes: Vec<Arc<Lane>> = planned
@@ -164,6 +167,11 @@ impl Config {
                     mapped: std::mem::take(&mut plan.mapped).into_iter().collect(),
                     slots: std::mem::take(&mut plan.slots),
                     batch: self.relay.batch,
+                    index: std::mem::take(&mut plan.index),
+                    removals: plan.removals(&slots),
+                    soft: plan.deletes == Some(Deletes::Soft),
+                    mapping_generation: mappings.iter().map(|(g, _)| *g).max().unwrap_or(0),
+                    dead_letters: dead_letters.clone(),
                     names: Arc::clone(&names),
                     database: plan.database.clone(),
                     table: plan.table.clone(),
@@ -186,12 +194,15 @@ impl Config {
         let datasets = self.datasets.iter().enumerate().map(|(index, config)| {
             let routes = planned.iter_mut().enumerate().flat_map(|(lane, plan)| {
                 let mine = std::mem::take(&mut plan.routes);
-                let (taken, rest) = mine.into_iter().partition(|(d, _, _)| *d == index);
+                let (taken, rest) = mine.into_iter().partition(|planned| planned.dataset == index);
                 plan.routes = rest;
-                let taken: Vec<_> = taken;
-                taken
-                    .into_iter()
-                    .map(move |(_, entry, mapping)| Route { lane, entry, mapping })
+                let taken: Vec<PlannedRoute> = taken;
+                taken.into_iter().map(move |planned| Route {
+                    lane,
+                    entry: planned.entry,
+                    mapping: planned.mapping,
+                    plan: planned.plan,
+                })
             });
             Dataset {
                 config: config.clone(),
@@ -233,10 +244,7 @@ impl Config {
                 plan.mapped
                     .extend(table.columns.iter().map(|column| column.name.clone()));
                 match Mapping::compile(dataset, table) {
-                    Ok(mapping) => {
-                        plan.columns.push(mapping.columns_header().to_owned());
-                        plan.routes.push((index, table.entry.clone(), mapping));
-                    }
+                    Ok(mapping) => plan.add(index, table, mapping),
                     Err(error) => plan.errors.push(error),
                 }
             }
@@ -269,8 +277,17 @@ struct LanePlan {
     columns: Vec<String>,
     /// Columns rows have values for.
     mapped: BTreeSet<String>,
-    routes: Vec<(usize, String, Mapping)>,
+    index: Vec<IndexPlan>,
+    deletes: Option<Deletes>,
+    routes: Vec<PlannedRoute>,
     errors: Vec<MappingError>,
+}
+
+struct PlannedRoute {
+    dataset: usize,
+    entry: String,
+    mapping: Mapping,
+    plan: Option<usize>,
 }
 
 impl LanePlan {
@@ -282,9 +299,43 @@ impl LanePlan {
             slots: Vec::new(),
             columns: Vec::new(),
             mapped: [VER_COLUMN, EXTRA_COLUMN].map(str::to_owned).into(),
+            index: Vec::new(),
+            deletes: None,
             routes: Vec::new(),
             errors: Vec::new(),
         }
+    }
+
+    fn add(&mut self, dataset: usize, table: &TableConfig, mapping: Mapping) {
+        let deletes = mapping.deletes();
+        if *self.deletes.get_or_insert(deletes) != deletes {
+            let table = table.table.clone();
+            self.errors.push(MappingError::DeletesDiffer { table });
+            return;
+        }
+        if deletes == Deletes::Soft {
+            self.mapped.insert(DELETED_COLUMN.to_owned());
+        }
+        self.columns.push(mapping.columns_header().to_owned());
+        let plan = mapping.index().map(|index| {
+            self.index.push(index.clone());
+            self.index.len() - 1
+        });
+        self.routes.push(PlannedRoute {
+            dataset,
+            entry: table.entry.clone(),
+            mapping,
+            plan,
+        });
+    }
+
+    /// Per slot of the relay: how its rows are taken away.
+    fn removals(&self, slots: &[SlotState]) -> Vec<Option<Removal>> {
+        let of = |dataset: usize| {
+            let route = self.routes.iter().find(|route| route.dataset == dataset)?;
+            route.mapping.removal().cloned()
+        };
+        slots.iter().map(|slot| of(slot.dataset)).collect()
     }
 }
 

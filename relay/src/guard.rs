@@ -10,10 +10,18 @@ pub const ABLATE_ENV: &str = "TRIBUTARY_RELAY_ABLATE";
 pub enum Guard {
     /// Rule 1: a load's label and ranges are committed before its first byte, and a new owner settles them first.
     Intents,
+    /// Rule 4: what a document has no more is found in the table and taken away.
+    TableIsIndex,
+    /// Rule 7: `u` without `after` is a delete.
+    AbsentNow,
     /// Rule 8: an offset that holds no record is no gap.
     Holes,
     /// Rule 9: a table never receives an event at or below its own position.
     TablePositions,
+    /// Rule 12: a rejected load is taken apart per document.
+    Isolation,
+    /// Rule 12: a parked document is in the dead-letter topic before its offset passes.
+    ParkBeforeProgress,
     /// Rule 13: a blocked table drops its buffer and its siblings go on.
     BlockedTables,
     /// Rule 18: no load before every mapped column exists, none under an older mapping.
@@ -25,6 +33,10 @@ impl Guard {
     pub fn name(self) -> &'static str {
         match self {
             Self::Intents => "intents",
+            Self::TableIsIndex => "table-is-index",
+            Self::AbsentNow => "absent-now",
+            Self::Isolation => "isolation",
+            Self::ParkBeforeProgress => "park-before-progress",
             Self::Holes => "holes",
             Self::TablePositions => "table-positions",
             Self::BlockedTables => "blocked-tables",
@@ -48,4 +60,18 @@ fn ablated() -> &'static [String] {
             .filter(|name| !name.is_empty())
             .collect()
     })
+}
+
+/// Runs one test of this binary again in a process without `guard`, where it must fail.
+#[cfg(test)]
+pub(crate) fn goes_red_without(guard: Guard, test: &str) {
+    let program = std::env::current_exe().expect("this test binary");
+    let output = std::process::Command::new(program)
+        .args(["--exact", test])
+        .env(ABLATE_ENV, guard.name())
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("running 1 test"), "{test} is not a test: {text}");
+    assert!(!output.status.success(), "{test} holds without {}", guard.name());
 }

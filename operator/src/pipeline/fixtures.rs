@@ -218,6 +218,7 @@ fn relay_status(world: &Observed) -> RelayStatus {
                         loads: 0,
                         overflowed: 0,
                         overflow_truncated: 0,
+                        parked: 0,
                     })
                     .collect(),
             })

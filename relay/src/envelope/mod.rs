@@ -4,6 +4,7 @@ mod key;
 
 pub use key::{KeyError, document_key};
 
+use crate::guard::Guard;
 use crate::json::{Cursor, JsonError, Kind, Text};
 
 /// Operations of a MongoDB event. There is no truncate and no message for MongoDB.
@@ -173,7 +174,8 @@ impl<'a> Fields<'a> {
     fn finish(self, unescaped: &'a [u8]) -> Result<Envelope<'a>, EnvelopeError> {
         let op = self.op.ok_or(EnvelopeError::NoOp)?;
         let change = match (op, self.after.is_some()) {
-            (Op::Delete, _) | (Op::Update, false) => Change::Delete,
+            (Op::Delete, _) => Change::Delete,
+            (Op::Update, false) if Guard::AbsentNow.holds() => Change::Delete,
             (_, true) => Change::Upsert,
             (op, false) => return Err(EnvelopeError::NoAfter(op.code())),
         };

@@ -3,8 +3,12 @@
 
 pub mod batch;
 pub mod desk;
+pub mod index;
 pub mod intent;
+mod isolate;
 pub mod label;
+pub mod park;
+mod prepare;
 pub mod ranges;
 pub mod settle;
 mod task;
@@ -18,11 +22,14 @@ use tokio::sync::{Notify, watch};
 use tributary_crds::relay::{BatchConfig, BlockedCause, LaneState, RecordPosition};
 
 use crate::guard::Guard;
+use crate::shape::keytext::{IndexPlan, Removal};
+use crate::shape::{DocumentRows, RowSpan};
 use crate::telemetry::metrics::LaneMetrics;
-use batch::{Batch, BatchBuilder, RowTimes};
+use batch::{Batch, BatchBuilder, Origin, RowTimes};
 use desk::CommitDesk;
 use intent::{Intent, TableId};
 use label::{Label, Labels, NamedRange};
+use park::{DeadLetters, Parked};
 use ranges::{Ranges, Slot};
 use settle::{LaneStart, Settlement, settlements};
 
@@ -45,6 +52,15 @@ pub struct LaneSpec {
     /// The table's columns that rows have values for.
     pub mapped: Vec<String>,
     pub batch: BatchConfig,
+    /// How the table is asked what it holds, per entry whose rows are found that way.
+    pub index: Vec<IndexPlan>,
+    /// How rows of a slot's documents are taken away, and whether those of a parked one are.
+    pub removals: Vec<Option<Removal>>,
+    /// `deletes: Soft`: a row gives way to a newer `_ver` only.
+    pub soft: bool,
+    /// The newest mapping generation that feeds the table.
+    pub mapping_generation: u16,
+    pub dead_letters: Option<Arc<DeadLetters>>,
     /// Name, generation and partition of every slot of the relay, for labels.
     pub names: Arc<Vec<SlotName>>,
 }
@@ -183,13 +199,55 @@ impl Lane {
         times: RowTimes,
         write: impl FnOnce(&mut Vec<u8>) -> Result<usize, E>,
     ) -> Result<Pushed, E> {
+        self.offer(slot, offset, |builder, origin| builder.push(origin, times, write))
+    }
+
+    /// Offers one event of a table that is its own index: `write` appends all rows its document has now.
+    pub fn push_document<E>(
+        &self,
+        slot: Slot,
+        offset: i64,
+        times: RowTimes,
+        plan: (usize, i64),
+        write: impl FnOnce(&mut Vec<u8>, &mut Vec<RowSpan>) -> Result<DocumentRows, E>,
+    ) -> Result<Pushed, E> {
+        self.offer(slot, offset, |builder, origin| {
+            builder.push_document(origin, times, plan, write)
+        })
+    }
+
+    /// Offers a document for the dead-letter topic instead of the table. `removal` appends the row that takes away what is
+    /// there of it, when that is wanted and known.
+    pub fn park(&self, parked: Parked, removal: impl FnOnce(&mut BatchBuilder)) -> Pushed {
+        let Origin { slot, offset } = parked.origin;
+        let offered = self.offer::<std::convert::Infallible>(slot, offset, |builder, _| {
+            builder.park(parked);
+            removal(builder);
+            Ok(())
+        });
+        match offered {
+            Ok(pushed) => pushed,
+            Err(never) => match never {},
+        }
+    }
+
+    pub fn parks(&self) -> bool {
+        self.spec.dead_letters.is_some()
+    }
+
+    fn offer<E>(
+        &self,
+        slot: Slot,
+        offset: i64,
+        add: impl FnOnce(&mut BatchBuilder, Origin) -> Result<(), E>,
+    ) -> Result<Pushed, E> {
         let mut filling = self.filling();
         let Some(start) = self.admit(&mut filling, slot, offset) else {
             return Ok(Pushed::Skipped);
         };
         let before = filling.builder.bytes();
-        filling.builder.push(times, write)?;
-        let grown = (filling.builder.bytes() - before) as u64;
+        add(&mut filling.builder, Origin { slot, offset })?;
+        let grown = filling.builder.bytes().saturating_sub(before) as u64;
         self.buffered.fetch_add(grown, Ordering::Relaxed);
         self.moved(&mut filling, slot, start, offset + 1);
         let full = self.is_full(&filling);

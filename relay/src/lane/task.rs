@@ -1,18 +1,22 @@
 //! The lane's task: settles what earlier owners announced, then takes closed batches one at a time and stays with each until
 //! its fate is known.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tributary_crds::relay::{BlockedCause, LaneState, RetryCause};
 
 use super::batch::{Batch, BatchBuilder};
 use super::desk::Announced;
+use super::index::Index;
 use super::intent::Intent;
+use super::isolate::isolate;
 use super::label::Label;
 use super::settle::{Settlement, settle};
-use super::{Filling, Lane, Taken, now_ms};
+use super::{Filling, Lane, Taken, now_ms, prepare};
 use crate::guard::Guard;
 use crate::sink::{Durable, LabelState, LoadOutcome, LoadRequest, Sink};
 
@@ -24,6 +28,9 @@ const MAX_BLOCKED_BACKOFF: Duration = Duration::from_secs(15);
 /// The linger grows at most to this under version pressure.
 const MAX_LINGER: Duration = Duration::from_secs(10);
 
+/// What a lane remembers of its table's keys.
+const INDEX_BYTES: usize = 8 << 20;
+
 /// What a lane has to do next.
 enum Step {
     Settle(Settlement, u64),
@@ -34,6 +41,8 @@ enum Step {
 pub async fn run<S: Sink>(lane: Arc<Lane>, sink: Arc<S>) {
     let mut linger = Linger::new(Duration::from_millis(lane.spec.batch.linger_ms));
     lane.wait_for_columns(&*sink).await;
+    let mut index = Index::new(lane.spec.index.clone(), INDEX_BYTES);
+    let mut index_epoch = 0;
     while let Some(step) = lane.next_step(linger.current).await {
         match step {
             Step::Settle(settlement, epoch) => {
@@ -48,7 +57,15 @@ pub async fn run<S: Sink>(lane: Arc<Lane>, sink: Arc<S>) {
                 }
             }
             Step::Load(taken) => {
-                let fate = deliver(&lane, &*sink, taken, &mut linger).await;
+                if index_epoch != taken.epoch {
+                    // Another owner may have written the table in between.
+                    index.forget();
+                    index_epoch = taken.epoch;
+                }
+                let fate = deliver(&lane, &*sink, taken, &mut index, &mut linger).await;
+                if matches!(fate, Fate::Abandoned) {
+                    index.forget();
+                }
                 lane.finished(fate);
                 lane.linger_ms
                     .store(linger.current.as_millis() as u64, Ordering::Release);
@@ -155,7 +172,7 @@ impl Lane {
 
     /// What the next commit says about the batch. A batch without rows is no load.
     fn intend(&self, filling: &mut Filling, batch: &Batch, label: Label) {
-        if batch.rows == 0 || !Guard::Intents.holds() {
+        if batch.is_nothing() || !Guard::Intents.holds() {
             return;
         }
         let partitions = u16::try_from(batch.ranges.iter().count()).unwrap_or(u16::MAX);
@@ -236,7 +253,7 @@ impl Lane {
     }
 
     /// A blocked lane keeps the batch in hand and nothing else (correctness rule 13).
-    fn drop_buffer(&self) {
+    pub(super) fn drop_buffer(&self) {
         if !Guard::BlockedTables.holds() {
             return;
         }
@@ -351,8 +368,14 @@ enum Fate {
     Abandoned,
 }
 
-async fn deliver<S: Sink>(lane: &Lane, sink: &S, taken: Taken, linger: &mut Linger) -> Fate {
-    if taken.batch.rows == 0 {
+async fn deliver<S: Sink>(
+    lane: &Lane,
+    sink: &S,
+    mut taken: Taken,
+    index: &mut Index,
+    linger: &mut Linger,
+) -> Fate {
+    if taken.batch.is_nothing() {
         return Fate::Durable(taken);
     }
     let mut epoch = lane.epoch.subscribe();
@@ -366,77 +389,140 @@ async fn deliver<S: Sink>(lane: &Lane, sink: &S, taken: Taken, linger: &mut Ling
             lane.metrics.abandoned();
             Fate::Abandoned
         }
-        () = load_until_durable(lane, sink, &taken, linger) => Fate::Durable(taken),
+        () = load_until_durable(lane, sink, &mut taken, index, linger) => Fate::Durable(taken),
     }
 }
 
-/// Sends the same bytes under the same label until they are durable.
-async fn load_until_durable<S: Sink>(lane: &Lane, sink: &S, taken: &Taken, linger: &mut Linger) {
-    let (spec, batch) = (&lane.spec, &taken.batch);
-    let label = spec.labels.text(&taken.label);
+/// Completes a batch and stays with it until all of it is durable: in the table, or in the dead-letter topic.
+async fn load_until_durable<S: Sink>(
+    lane: &Lane,
+    sink: &S,
+    taken: &mut Taken,
+    index: &mut Index,
+    linger: &mut Linger,
+) {
+    let batch = &mut taken.batch;
+    let label = lane.spec.labels.text(&taken.label);
     lane.set_state(LaneState::Loading { label: label.clone() });
-    let mut announced = lane.announce(&label).await;
-    let mut request = LoadRequest {
-        database: spec.database.clone(),
-        table: spec.table.clone(),
-        label,
-        columns: spec.columns.clone(),
-        body: batch.body.clone(),
-        rows: batch.rows,
-        start_by: announced.start_by(),
-    };
-    lane.set_state(LaneState::Loading {
-        label: request.label.clone(),
-    });
-    let started_ms = now_ms();
-    let mut attempts = Attempts::default();
-    let mut ask_first = false;
-    loop {
-        if announced.expired() {
-            announced = lane.announce(&request.label).await;
-            request.start_by = announced.start_by();
+    prepare::complete(lane, sink, index, batch, &label).await;
+    let mut refused = HashSet::new();
+    if batch.rows > 0 {
+        let mut delivery = Delivery {
+            lane,
+            sink,
+            announced: lane.announce(&label).await,
+            label: label.clone(),
+            linger,
+        };
+        let started_ms = now_ms();
+        let whole = Part {
+            label: label.clone(),
+            body: batch.body.clone(),
+            rows: batch.rows,
+        };
+        if let Sent::Rejected(why) = delivery.send(&whole, lane.parks()).await {
+            refused = isolate(&mut delivery, batch, &why).await;
         }
-        let began = Instant::now();
-        let outcome = attempt(sink, &request, ask_first).await;
-        lane.metrics.attempt(&outcome, began.elapsed());
-        match outcome {
-            LoadOutcome::Durable(durable) => {
-                linger.relax();
-                tracing::debug!(
-                    table = spec.table,
-                    label = request.label,
-                    rows = batch.rows,
-                    visible = durable.visible,
-                    "loaded"
-                );
-                lane.metrics.loaded(batch, started_ms, now_ms(), durable);
-                lane.loaded(&request.label, durable);
-                return;
+        lane.metrics.loaded(batch, &refused, started_ms, now_ms());
+    }
+    prepare::park(lane, batch, &label).await;
+    index.remember(batch, &refused);
+}
+
+/// A batch, or a part of one that StarRocks did not take as a whole.
+pub(super) struct Part {
+    pub label: String,
+    pub body: Bytes,
+    pub rows: u64,
+}
+
+pub(super) enum Sent {
+    Durable,
+    /// StarRocks does not take these rows, now or later.
+    Rejected(String),
+}
+
+/// One batch on its way.
+pub(super) struct Delivery<'d, S> {
+    pub lane: &'d Lane,
+    sink: &'d S,
+    announced: Announced,
+    /// Under which the batch was announced.
+    pub label: String,
+    linger: &'d mut Linger,
+}
+
+impl<S: Sink> Delivery<'_, S> {
+    /// Sends the same bytes under the same label until they are durable, or rejected where that is an answer.
+    pub(super) async fn send(&mut self, part: &Part, may_reject: bool) -> Sent {
+        let (lane, spec) = (self.lane, &self.lane.spec);
+        let mut request = LoadRequest {
+            database: spec.database.clone(),
+            table: spec.table.clone(),
+            label: part.label.clone(),
+            columns: spec.columns.clone(),
+            body: part.body.clone(),
+            rows: part.rows,
+            newer_only: spec.soft,
+            start_by: self.announced.start_by(),
+        };
+        lane.set_state(LaneState::Loading {
+            label: request.label.clone(),
+        });
+        let mut attempts = Attempts::default();
+        let mut ask_first = false;
+        loop {
+            if self.announced.expired() {
+                self.announced = lane.announce(&self.label).await;
+                request.start_by = self.announced.start_by();
             }
-            LoadOutcome::Late => {}
-            LoadOutcome::Retry {
-                cause,
-                message,
-                ambiguous,
-            } => {
-                linger.press(cause);
-                ask_first = ambiguous;
-                let pause = attempts.failed();
-                lane.retrying(&request.label, cause, message, &attempts);
-                tokio::time::sleep(pause).await;
-            }
-            LoadOutcome::Blocked { cause, message } => {
-                ask_first = true;
-                attempts.failed();
-                lane.blocked(&request.label, cause, message, &attempts);
-                tokio::time::sleep(attempts.blocked()).await;
+            let began = Instant::now();
+            let outcome = attempt(self.sink, &request, ask_first).await;
+            lane.metrics.attempt(&outcome, began.elapsed());
+            match outcome {
+                LoadOutcome::Durable(durable) => {
+                    self.linger.relax();
+                    tracing::debug!(
+                        table = spec.table,
+                        label = request.label,
+                        rows = part.rows,
+                        visible = durable.visible,
+                        "loaded"
+                    );
+                    lane.loaded(&request.label, durable);
+                    return Sent::Durable;
+                }
+                LoadOutcome::Late => {}
+                LoadOutcome::Retry {
+                    cause,
+                    message,
+                    ambiguous,
+                } => {
+                    self.linger.press(cause);
+                    ask_first = ambiguous;
+                    let pause = attempts.failed();
+                    lane.retrying(&request.label, cause, message, &attempts);
+                    tokio::time::sleep(pause).await;
+                }
+                LoadOutcome::Rejected { message } if may_reject => return Sent::Rejected(message),
+                LoadOutcome::Rejected { message } => {
+                    attempts.failed();
+                    lane.blocked(&request.label, BlockedCause::LoadsRejected, message, &attempts);
+                    tokio::time::sleep(attempts.blocked()).await;
+                }
+                LoadOutcome::Blocked { cause, message } => {
+                    ask_first = true;
+                    attempts.failed();
+                    lane.blocked(&request.label, cause, message, &attempts);
+                    tokio::time::sleep(attempts.blocked()).await;
+                }
             }
         }
     }
 }
 
 impl Lane {
-    fn blocked(&self, label: &str, cause: BlockedCause, message: String, attempts: &Attempts) {
+    pub(super) fn blocked(&self, label: &str, cause: BlockedCause, message: String, attempts: &Attempts) {
         if attempts.worth_a_line() {
             tracing::error!(table = self.spec.table, label, ?cause, message, "lane is blocked");
         }
@@ -449,7 +535,7 @@ impl Lane {
         self.drop_buffer();
     }
 
-    fn retrying(&self, label: &str, cause: RetryCause, message: String, attempts: &Attempts) {
+    pub(super) fn retrying(&self, label: &str, cause: RetryCause, message: String, attempts: &Attempts) {
         if attempts.worth_a_line() {
             tracing::warn!(
                 table = self.spec.table,
@@ -497,13 +583,13 @@ async fn attempt<S: Sink>(sink: &S, request: &LoadRequest, ask_first: bool) -> L
 
 /// Counts failures of one load and spaces its attempts: doubling, jittered, without an end.
 #[derive(Default)]
-struct Attempts {
-    count: u64,
-    since_ms: u64,
+pub(super) struct Attempts {
+    pub count: u64,
+    pub since_ms: u64,
 }
 
 impl Attempts {
-    fn failed(&mut self) -> Duration {
+    pub(super) fn failed(&mut self) -> Duration {
         if self.count == 0 {
             self.since_ms = now_ms();
         }
@@ -511,7 +597,7 @@ impl Attempts {
         self.pause(FIRST_BACKOFF, MAX_BACKOFF)
     }
 
-    fn blocked(&self) -> Duration {
+    pub(super) fn blocked(&self) -> Duration {
         self.pause(FIRST_BLOCKED_BACKOFF, MAX_BLOCKED_BACKOFF)
     }
 
@@ -521,7 +607,7 @@ impl Attempts {
     }
 
     /// The first failure and every twentieth.
-    fn worth_a_line(&self) -> bool {
+    pub(super) fn worth_a_line(&self) -> bool {
         self.count == 1 || self.count.is_multiple_of(20)
     }
 }

@@ -45,6 +45,10 @@ impl Sink for Scripted {
         Ok(None)
     }
 
+    async fn keys(&self, _: &str, _: usize) -> Result<Vec<crate::sink::starrocks::sql::Cells>, SqlError> {
+        Ok(Vec::new())
+    }
+
     async fn cancel(&self, _database: &str, _table: &str, _label: &str) {}
 }
 
@@ -75,6 +79,11 @@ fn lane(max_rows: u64, desk: Arc<CommitDesk>) -> Arc<Lane> {
             max_bytes: 1 << 20,
             max_rows,
         },
+        index: Vec::new(),
+        removals: vec![None, None],
+        soft: false,
+        mapping_generation: 1,
+        dead_letters: None,
         names: Arc::new(names),
     };
     let metrics = Metrics::default().lane("shop", "orders");

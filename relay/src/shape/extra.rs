@@ -51,23 +51,34 @@ impl Extra {
         Ok(())
     }
 
+    /// What has been taken so far: the part that the rows of one document share.
+    pub(super) fn mark(&self) -> (usize, bool) {
+        (self.text.len(), self.truncated)
+    }
+
+    pub(super) fn back_to(&mut self, (len, truncated): (usize, bool)) {
+        self.text.truncate(len);
+        self.truncated = truncated;
+    }
+
     /// Appends the object to a row; nothing when nothing was kept.
-    pub(super) fn finish(&mut self, at: (&str, i32, i64), out: &mut Vec<u8>) {
+    pub(super) fn append(&self, at: (&str, i32, i64), out: &mut Vec<u8>) {
+        if self.text.is_empty() && !self.truncated {
+            return;
+        }
+        out.extend_from_slice(b",\"_extra\":");
+        out.extend_from_slice(&self.text);
         if self.truncated {
             let (topic, partition, offset) = at;
-            self.text.push(if self.text.is_empty() { b'{' } else { b',' });
-            self.text.extend_from_slice(b"\"$truncated\":{\"topic\":");
-            write_string(topic, &mut self.text);
-            self.text.extend_from_slice(b",\"partition\":");
-            write_int(i64::from(partition), &mut self.text);
-            self.text.extend_from_slice(b",\"offset\":");
-            write_int(offset, &mut self.text);
-            self.text.push(b'}');
-        }
-        if !self.text.is_empty() {
-            out.extend_from_slice(b",\"_extra\":");
-            out.extend_from_slice(&self.text);
+            out.push(if self.text.is_empty() { b'{' } else { b',' });
+            out.extend_from_slice(b"\"$truncated\":{\"topic\":");
+            write_string(topic, out);
+            out.extend_from_slice(b",\"partition\":");
+            write_int(i64::from(partition), out);
+            out.extend_from_slice(b",\"offset\":");
+            write_int(offset, out);
             out.push(b'}');
         }
+        out.push(b'}');
     }
 }

@@ -7,18 +7,23 @@ pub mod bson;
 mod compile;
 pub mod convert;
 mod decimal;
+mod expr;
 mod extra;
 mod key;
+pub mod keytext;
 pub mod path;
+mod rows;
 pub mod time;
 mod tree;
 
 pub use compile::{Mapping, MappingError};
+pub use rows::{DocumentRows, RowSpan};
 
-use tributary_crds::relay::{EXTRA_MAX_BYTES, OnError};
+use tributary_crds::relay::{Deletes, EXTRA_MAX_BYTES, KEY_MAX_BYTES, OnError};
 
 use crate::envelope::{Change, Op};
 use crate::json::{Cursor, JsonError, Kind, Text, write_int};
+use compile::Level;
 use convert::Converted;
 use extra::Extra;
 use key::KeyValue;
@@ -27,6 +32,8 @@ use tree::{Node, Tree};
 /// One change event, as far as a mapping may look at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
+    pub tenant: &'a str,
+    pub dataset: &'a str,
     /// Canonical text of the document's `_id`.
     pub key: &'a [u8],
     pub op: Op,
@@ -51,7 +58,7 @@ pub struct Shaped {
     pub truncated: bool,
 }
 
-/// Why an event cannot become a row. There is no dead-letter topic yet, so each stops its lane.
+/// Why an event cannot become a row: its document is parked, or stops its lane where there is no dead-letter topic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("key column {column}: {why}")]
@@ -63,6 +70,14 @@ pub enum Refused {
         found: &'static str,
         ty: String,
     },
+    #[error("column {column}: {what} and onError is Reject")]
+    Expr { column: String, what: String },
+    #[error("where: {why}")]
+    Filter { why: String },
+    #[error("explode: found a {found} where the array should be")]
+    Explode { found: &'static str },
+    #[error("the primary key takes {bytes} bytes, StarRocks allows {KEY_MAX_BYTES}")]
+    KeyTooLong { bytes: usize },
     #[error("column {column} is NOT NULL and has no default, but the document has no fitting value for it")]
     NotNull { column: String },
     #[error("the document is not Extended JSON: {0}")]
@@ -77,6 +92,12 @@ pub struct Scratch {
     seen: Vec<u64>,
     /// Path of an unmapped value, when it has to be spelled out.
     path: String,
+    /// An expression's result on its way into a column.
+    text: Vec<u8>,
+    /// Where the array to explode stands in the document.
+    exploded: Option<(usize, usize)>,
+    pieces: rows::Pieces,
+    element_pieces: rows::Pieces,
 }
 
 impl Default for Scratch {
@@ -85,7 +106,18 @@ impl Default for Scratch {
             extra: Extra::new(EXTRA_MAX_BYTES),
             seen: Vec::new(),
             path: String::new(),
+            text: Vec::new(),
+            exploded: None,
+            pieces: rows::Pieces::default(),
+            element_pieces: rows::Pieces::default(),
         }
+    }
+}
+
+impl Scratch {
+    fn see_none(&mut self, leaves: usize) {
+        self.seen.clear();
+        self.seen.resize(leaves.div_ceil(64), 0);
     }
 }
 
@@ -98,7 +130,17 @@ impl Mapping {
         out: &mut Vec<u8>,
     ) -> Result<Shaped, Refused> {
         let start = out.len();
-        let result = self.row(event, scratch, out);
+        let result = if self.computes {
+            // Expressions hand parts of the text around: it has to be plain.
+            let plain = event.document.to_plain();
+            let event = Event {
+                document: Text::plain(&plain),
+                ..*event
+            };
+            self.row(&event, scratch, out)
+        } else {
+            self.row(event, scratch, out)
+        };
         if result.is_err() {
             out.truncate(start);
         }
@@ -120,25 +162,63 @@ impl Mapping {
             });
         }
         let key_len = out.len() - start;
+        if self.long_keys {
+            self.key_fits(&out[start..])?;
+        }
         let mut shaped = Shaped {
             key_len,
             ..Shaped::default()
         };
-        match event.change {
-            Change::Delete => {
-                out.extend_from_slice(b",\"__op\":1,\"_ver\":");
-                write_int(event.ver, out);
-                out.extend_from_slice(&self.delete_fill);
-            }
-            Change::Upsert => {
-                out.extend_from_slice(b",\"__op\":0,\"_ver\":");
-                write_int(event.ver, out);
-                self.known_columns(event, out)?;
-                self.document(event, scratch, &mut shaped, out)?;
-            }
+        let present = event.change == Change::Upsert
+            && match &self.filter {
+                Some(filter) => expr::holds(filter, event)?,
+                None => true,
+            };
+        if present {
+            out.extend_from_slice(match self.deletes {
+                Deletes::Hard => b",\"__op\":0,\"_ver\":".as_slice(),
+                Deletes::Soft => b",\"_deleted\":false,\"_ver\":",
+            });
+            write_int(event.ver, out);
+            self.known_columns(event, out)?;
+            self.document(event, scratch, &mut shaped, out)?;
+        } else {
+            keytext::write_gone(self.deletes, event.ver, &self.delete_fill, out);
         }
         out.push(b'}');
         Ok(shaped)
+    }
+
+    /// The row of a document that is gone, whatever the event says: nothing of a parked document is to stay visible.
+    pub fn gone(
+        &self,
+        event: &Event<'_>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Result<Shaped, Refused> {
+        let gone = Event {
+            change: Change::Delete,
+            ..*event
+        };
+        self.shape(&gone, scratch, out)
+    }
+
+    /// Only for tables whose declared lengths do not rule it out.
+    fn key_fits(&self, mut key: &[u8]) -> Result<(), Refused> {
+        let mut bytes = 0;
+        for (i, column) in self.key_columns.iter().enumerate() {
+            let next = self.key_columns.get(i + 1).map(|next| next.prefix.as_slice());
+            key = &key[column.prefix.len()..];
+            let mut cursor = Cursor::new(key);
+            cursor.skip()?;
+            let (value, rest) = key.split_at(cursor.at());
+            bytes += keytext::encoded(&column.ty, value, next.is_none());
+            key = rest;
+        }
+        if bytes > KEY_MAX_BYTES {
+            return Err(Refused::KeyTooLong { bytes });
+        }
+        Ok(())
     }
 
     /// Non-key columns that need no document.
@@ -162,41 +242,61 @@ impl Mapping {
         out: &mut Vec<u8>,
     ) -> Result<(), Refused> {
         scratch.extra.clear();
-        scratch.seen.clear();
-        scratch.seen.resize(self.leaves.len().div_ceil(64), 0);
+        scratch.see_none(self.level.leaves.len());
         let mut cursor = Cursor::over(event.document);
         let mut walk = Walk {
-            mapping: self,
+            level: &self.level,
             scratch,
             shaped,
             out,
+            spans: None,
         };
         walk.object(Tree::ROOT, &mut cursor, false)?;
         cursor.end()?;
-        for (i, leaf) in self.leaves.iter().enumerate() {
-            if scratch.seen[i / 64] & (1 << (i % 64)) == 0 {
-                leaf.absent.write(&leaf.name, out)?;
-            }
+        walk.absent_leaves()?;
+        for column in &self.exprs {
+            expr::column(column, event, None, scratch, shaped, out)?;
         }
         shaped.truncated = scratch.extra.truncated();
         scratch
             .extra
-            .finish((event.topic, event.partition, event.offset), out);
+            .append((event.topic, event.partition, event.offset), out);
         Ok(())
     }
 }
 
 /// One pass over one document.
 struct Walk<'m, 's> {
-    mapping: &'m Mapping,
+    level: &'m Level,
     scratch: &'s mut Scratch,
     shaped: &'s mut Shaped,
     out: &'s mut Vec<u8>,
+    /// Where each leaf's text stands in `out`, for whoever puts the row together afterwards.
+    spans: Option<&'s mut Vec<(u32, u32)>>,
 }
 
 impl<'m> Walk<'m, '_> {
     fn node(&self, at: usize) -> &'m Node {
-        &self.mapping.tree.nodes[at]
+        &self.level.tree.nodes[at]
+    }
+
+    /// Columns the document had no value for.
+    fn absent_leaves(&mut self) -> Result<(), Refused> {
+        for (i, leaf) in self.level.leaves.iter().enumerate() {
+            if self.scratch.seen[i / 64] & (1 << (i % 64)) == 0 {
+                let before = self.out.len();
+                leaf.absent.write(&leaf.name, self.out)?;
+                self.span(i, before);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn span(&mut self, leaf: usize, before: usize) {
+        if let Some(spans) = &mut self.spans {
+            spans[leaf] = (before as u32, self.out.len() as u32);
+        }
     }
 
     /// Walks an object's members. `covered`: a column holds the whole object, so nothing of it belongs in `_extra`.
@@ -257,12 +357,22 @@ impl<'m> Walk<'m, '_> {
         cursor.peek()?;
         let start = cursor.at();
         let mut covered = covered;
+        if node.explode {
+            cursor.skip()?;
+            self.scratch.exploded = Some((start, cursor.at()));
+            covered = true;
+        }
         for leaf in &node.leaves {
             cursor.seek(start);
             covered |= self.leaf(*leaf, node, cursor)?;
         }
         if node.is_leaf() {
-            return Ok(());
+            return match node.leaves.is_empty() && !node.explode {
+                // The root of an element that no column reads into.
+                true if covered => Ok(cursor.skip()?),
+                true => Ok(self.scratch.extra.take(&node.path, cursor)?),
+                false => Ok(()),
+            };
         }
         cursor.seek(start);
         match cursor.kind()? {
@@ -280,7 +390,7 @@ impl<'m> Walk<'m, '_> {
 
     /// Writes one column. Consumes the value; `true` when the column (or `_extra`) holds it.
     fn leaf(&mut self, index: usize, node: &Node, cursor: &mut Cursor<'_>) -> Result<bool, Refused> {
-        let leaf = &self.mapping.leaves[index];
+        let leaf = &self.level.leaves[index];
         let start = cursor.at();
         let (word, bit) = (index / 64, 1u64 << (index % 64));
         if self.scratch.seen[word] & bit != 0 {
@@ -293,6 +403,7 @@ impl<'m> Walk<'m, '_> {
         match convert::convert(cursor, &leaf.ty, self.out)? {
             Converted::Written => {
                 self.scratch.seen[word] |= bit;
+                self.span(index, before);
                 return Ok(true);
             }
             Converted::Null => {
@@ -317,6 +428,7 @@ impl<'m> Walk<'m, '_> {
         // The default is for an absent or null value; what did not fit is NULL.
         leaf.unfit.write(&leaf.name, self.out)?;
         self.scratch.seen[word] |= bit;
+        self.span(index, before);
         if keep {
             self.shaped.overflowed += 1;
             self.scratch.extra.take(&node.path, cursor)?;
@@ -327,5 +439,7 @@ impl<'m> Walk<'m, '_> {
     }
 }
 
+#[cfg(test)]
+mod rows_tests;
 #[cfg(test)]
 mod tests;

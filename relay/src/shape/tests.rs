@@ -8,7 +8,7 @@ use tributary_crds::relay::{
 
 use super::*;
 
-fn column(name: &str, ty: &str, source: ColumnSource) -> ColumnConfig {
+pub(super) fn column(name: &str, ty: &str, source: ColumnSource) -> ColumnConfig {
     ColumnConfig {
         name: name.into(),
         column_type: ty.parse().unwrap(),
@@ -20,11 +20,11 @@ fn column(name: &str, ty: &str, source: ColumnSource) -> ColumnConfig {
     }
 }
 
-fn path_column(name: &str, ty: &str, path: &str) -> ColumnConfig {
+pub(super) fn path_column(name: &str, ty: &str, path: &str) -> ColumnConfig {
     column(name, ty, ColumnSource::Path(path.into()))
 }
 
-fn doc_key() -> ColumnConfig {
+pub(super) fn doc_key() -> ColumnConfig {
     ColumnConfig {
         nullable: false,
         ..column("_doc", "VARCHAR(128)", ColumnSource::Meta(MetaSource::Key))
@@ -38,7 +38,11 @@ fn compile(columns: Vec<ColumnConfig>) -> Result<Mapping, MappingError> {
 }
 
 fn compile_with(primary_key: Vec<String>, columns: Vec<ColumnConfig>) -> Result<Mapping, MappingError> {
-    let table = TableConfig {
+    compile_table(plain_table(primary_key, columns))
+}
+
+pub(super) fn plain_table(primary_key: Vec<String>, columns: Vec<ColumnConfig>) -> TableConfig {
+    TableConfig {
         entry: "t".into(),
         database: "db".into(),
         table: "t".into(),
@@ -48,7 +52,10 @@ fn compile_with(primary_key: Vec<String>, columns: Vec<ColumnConfig>) -> Result<
         filter: None,
         deletes: Default::default(),
         on_reject: Default::default(),
-    };
+    }
+}
+
+pub(super) fn compile_table(table: TableConfig) -> Result<Mapping, MappingError> {
     let dataset = DatasetConfig {
         format_version: 1,
         digest: String::new(),
@@ -65,8 +72,10 @@ fn compile_with(primary_key: Vec<String>, columns: Vec<ColumnConfig>) -> Result<
     Mapping::compile(&dataset, &table)
 }
 
-fn event<'a>(key: &'a str, document: Option<&'a str>) -> Event<'a> {
+pub(super) fn event<'a>(key: &'a str, document: Option<&'a str>) -> Event<'a> {
     Event {
+        tenant: "acme",
+        dataset: "orders",
         key: key.as_bytes(),
         op: if document.is_some() {
             Op::Create
@@ -311,9 +320,9 @@ fn mappings_that_cannot_work_are_refused() {
         vec!["region".into()],
         vec![path_column("region", "VARCHAR(9)", "region")],
     );
-    assert!(matches!(mutable_key, Err(MappingError::KeyNeedsDocument { .. })));
+    assert!(matches!(mutable_key, Err(MappingError::NoDocument { .. })));
     let untyped_id = compile_with(vec!["id".into()], vec![path_column("id", "VARCHAR(9)", "_id")]);
-    assert!(matches!(untyped_id, Err(MappingError::KeyNeedsDocument { .. })));
+    assert!(matches!(untyped_id, Err(MappingError::NoDocument { .. })));
     assert!(matches!(
         compile_with(vec![], vec![]),
         Err(MappingError::NoKey { .. })

@@ -13,6 +13,8 @@ pub(super) struct Node {
     pub leaves: Vec<usize>,
     /// The value is stored elsewhere (`_id` in the key columns): neither a column nor `_extra` takes it.
     pub ignore: bool,
+    /// The array whose elements are rows.
+    pub explode: bool,
     pub children: Vec<Child>,
     pub elements: Vec<(usize, usize)>,
     /// Names to children, for nodes too wide to search one by one.

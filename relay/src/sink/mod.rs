@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tributary_crds::relay::{BlockedCause, RetryCause};
 
-use starrocks::sql::SqlError;
+use starrocks::sql::{Cells, SqlError};
 
 /// One load: everything a sink needs, the same on every attempt.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct LoadRequest {
     pub columns: String,
     pub body: Bytes,
     pub rows: u64,
+    /// `merge_condition: _ver`: a row does not replace a newer one.
+    pub newer_only: bool,
     /// Not begun later than this: another owner may have settled the label by then (correctness rule 1).
     pub start_by: Instant,
 }
@@ -38,6 +40,8 @@ pub enum LoadOutcome {
     },
     /// Not begun: `start_by` had passed. Nothing was sent.
     Late,
+    /// StarRocks does not take some of these rows, now or later.
+    Rejected { message: String },
     /// No retry helps before somebody changes something; tried again rarely.
     Blocked { cause: BlockedCause, message: String },
 }
@@ -76,6 +80,13 @@ pub trait Sink: Send + Sync + 'static {
         database: &str,
         table: &str,
     ) -> impl Future<Output = Result<Option<Vec<String>>, SqlError>> + Send;
+
+    /// Rows of a SELECT that sees every load visible so far.
+    fn keys(
+        &self,
+        select: &str,
+        max_rows: usize,
+    ) -> impl Future<Output = Result<Vec<Cells>, SqlError>> + Send;
 
     /// Asks for a running load to be aborted. Whether it was is what [`Sink::label_state`] says afterwards.
     fn cancel(&self, database: &str, table: &str, label: &str) -> impl Future<Output = ()> + Send;

@@ -15,14 +15,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
-use tributary_crds::relay::{BlockedCause, KafkaConfig, LaneState, RecordPosition, RelayPhase, pack_ver};
+use tributary_crds::relay::{
+    BlockedCause, KafkaConfig, LaneState, OnReject, RecordPosition, RelayPhase, pack_ver,
+};
 
-use crate::board::{Board, Dataset};
+use crate::board::{Board, Dataset, Route};
 use crate::envelope::{self, EnvelopeError, KeyError};
-use crate::lane::batch::RowTimes;
+use crate::lane::batch::{BatchBuilder, Origin, RowTimes};
+use crate::lane::park::{Parked, Reason};
 use crate::lane::ranges::Slot;
 use crate::lane::{Pushed, UNASSIGNED, now_ms};
-use crate::shape::{Event, Scratch};
+use crate::shape::{Event, Refused, Scratch};
 use assign::{begin, position_lost};
 use commit::commit;
 use context::Context;
@@ -430,14 +433,19 @@ impl Handler<'_> {
         (offset, kafka_ms): (i64, i64),
     ) -> Option<usize> {
         let board = self.board;
+        let origin = Origin { slot, offset };
         let envelope = match read(key, value, self.key, self.document) {
             Ok(envelope) => envelope,
             Err(error) => {
-                // Parking a record needs a dead-letter topic; until there is one, each table of the topic stops in front of it.
+                let mut full = None;
                 for route in &dataset.routes {
-                    refuse(board, route.lane, slot, offset, &error.to_string());
+                    let why = error.to_string();
+                    let parked = || Parked::record(origin, Reason::Unreadable, why.clone(), (key, value));
+                    if refuse(board, route.lane, origin, &why, parked, |_| {}) == Pushed::Full {
+                        full = Some(route.lane);
+                    }
                 }
-                return None;
+                return full;
             }
         };
         let state = &board.slots[slot.0];
@@ -446,6 +454,8 @@ impl Handler<'_> {
         }
         let topic = &dataset.config.topic;
         let event = Event {
+            tenant: &dataset.config.tenant,
+            dataset: &dataset.config.name,
             key: self.key,
             op: envelope.op,
             change: envelope.change,
@@ -462,21 +472,84 @@ impl Handler<'_> {
             .filter(|_| envelope.op != envelope::Op::Read);
         let mut full = None;
         for route in &dataset.routes {
-            let lane = &board.lanes[route.lane];
-            let scratch = &mut *self.scratch;
-            let pushed = lane.push(slot, offset, RowTimes { source_ms, kafka_ms }, |out| {
-                let shaped = route.mapping.shape(&event, scratch, out)?;
-                lane.metrics.shaped(shaped.overflowed, shaped.truncated);
-                Ok::<_, crate::shape::Refused>(shaped.key_len)
-            });
-            match pushed {
-                Ok(Pushed::Full) => full = Some(route.lane),
-                Ok(Pushed::Taken | Pushed::Skipped) => {}
-                Err(error) => refuse(board, route.lane, slot, offset, &error.to_string()),
+            let times = RowTimes { source_ms, kafka_ms };
+            let pushed = match offer(board, route, origin, times, &event, self.scratch) {
+                Ok(pushed) => pushed,
+                Err(error) => {
+                    let why = error.to_string();
+                    let parked = || Parked::record(origin, Reason::Refused, why.clone(), (key, value));
+                    let scratch = &mut *self.scratch;
+                    refuse(board, route.lane, origin, &why, parked, |builder| {
+                        take_away(builder, route, origin, times, &event, scratch);
+                    })
+                }
+            };
+            if pushed == Pushed::Full {
+                full = Some(route.lane);
             }
         }
         full
     }
+}
+
+/// Gives an event to one table.
+fn offer(
+    board: &Board,
+    route: &Route,
+    origin: Origin,
+    times: RowTimes,
+    event: &Event<'_>,
+    scratch: &mut Scratch,
+) -> Result<Pushed, Refused> {
+    let lane = &board.lanes[route.lane];
+    let Origin { slot, offset } = origin;
+    match route.plan {
+        None => lane.push(slot, offset, times, |out| {
+            let shaped = route.mapping.shape(event, scratch, out)?;
+            lane.metrics.shaped(shaped.overflowed, shaped.truncated);
+            Ok(shaped.key_len)
+        }),
+        Some(plan) => lane.push_document(slot, offset, times, (plan, event.ver), |out, rows| {
+            let document = route.mapping.rows(event, scratch, out, rows)?;
+            lane.metrics
+                .shaped(document.shaped.overflowed, document.shaped.truncated);
+            Ok(document)
+        }),
+    }
+}
+
+/// `onReject: Remove`: the rows of a document that is being parked go, when its key says which.
+fn take_away(
+    builder: &mut BatchBuilder,
+    route: &Route,
+    origin: Origin,
+    times: RowTimes,
+    event: &Event<'_>,
+    scratch: &mut Scratch,
+) {
+    let remove = route
+        .mapping
+        .removal()
+        .is_some_and(|removal| removal.on_reject() == OnReject::Remove);
+    if !remove {
+        return;
+    }
+    let gone = Event {
+        change: envelope::Change::Delete,
+        ..*event
+    };
+    // A key that cannot be written is not in the table either.
+    let _: Result<(), Refused> = match route.plan {
+        None => builder.push(origin, times, |out| {
+            route
+                .mapping
+                .shape(&gone, scratch, out)
+                .map(|shaped| shaped.key_len)
+        }),
+        Some(plan) => builder.push_document(origin, times, (plan, event.ver), |out, rows| {
+            route.mapping.rows(&gone, scratch, out, rows)
+        }),
+    };
 }
 
 /// The record's key into `id`, and what its value says; the document is unescaped into `unescaped` only when it must be.
@@ -490,14 +563,28 @@ fn read<'a>(
     Ok(envelope::parse(value, unescaped)?)
 }
 
-fn refuse(board: &Board, lane: usize, slot: Slot, offset: i64, why: &str) {
+/// A document a table cannot take: parked, or the lane stops in front of it where there is no dead-letter topic.
+fn refuse(
+    board: &Board,
+    lane: usize,
+    origin: Origin,
+    why: &str,
+    parked: impl FnOnce() -> Parked,
+    removal: impl FnOnce(&mut BatchBuilder),
+) -> Pushed {
+    let lane = &board.lanes[lane];
+    if lane.parks() {
+        return lane.park(parked(), removal);
+    }
+    let Origin { slot, offset } = origin;
     let at = RecordPosition {
         topic: board.topic(slot).to_owned(),
         partition: board.slots[slot.0].partition,
         offset,
     };
     let message = format!("{}/{}@{offset}: {why}", at.topic, at.partition);
-    board.lanes[lane].refuse(BlockedCause::LoadsRejected, message, Some(at));
+    lane.refuse(BlockedCause::LoadsRejected, message, Some(at));
+    Pushed::Skipped
 }
 
 fn advance(board: &Board, dataset: &Dataset, slot: Slot, end: i64) {

@@ -1,5 +1,6 @@
 //! Every metric and its name, in one place.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -10,8 +11,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use tributary_crds::relay::BlockedCause;
+
 use super::histogram::{Histogram, Tally};
-use crate::lane::batch::Batch;
+use crate::lane::batch::{Batch, Origin};
 use crate::sink::{Durable, LoadOutcome};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -66,6 +69,7 @@ pub struct Metrics {
     overflowed: Family<TableLabels, Counter>,
     truncated: Family<TableLabels, Counter>,
     abandoned: Family<TableLabels, Counter>,
+    dead_lettered: Family<TableLabels, Counter>,
     latency: Family<StageLabels, Histogram>,
     load_duration: Family<TableLabels, Histogram>,
 }
@@ -138,6 +142,11 @@ impl Metrics {
             "Loads abandoned at a rebalance or shutdown",
             self.abandoned.clone(),
         );
+        registry.register(
+            "dead_lettered",
+            "Documents parked in the dead-letter topic",
+            self.dead_lettered.clone(),
+        );
         registry.register_with_unit(
             "write_to_visible",
             "Latency of loaded rows by stage",
@@ -183,6 +192,7 @@ impl Metrics {
             overflowed: self.overflowed.get_or_create(&labels).clone(),
             truncated: self.truncated.get_or_create(&labels).clone(),
             abandoned: self.abandoned.get_or_create(&labels).clone(),
+            dead_lettered: self.dead_lettered.get_or_create(&labels).clone(),
             load_duration: self.load_duration.get_or_create(&labels).clone(),
             source: stage("source"),
             relay: stage("relay"),
@@ -204,6 +214,7 @@ pub struct LaneMetrics {
     overflowed: Counter,
     truncated: Counter,
     abandoned: Counter,
+    dead_lettered: Counter,
     load_duration: Histogram,
     source: Histogram,
     relay: Histogram,
@@ -220,6 +231,7 @@ impl LaneMetrics {
             LoadOutcome::Durable(Durable { visible: false }) => "Committed".to_owned(),
             LoadOutcome::Late => "Late".to_owned(),
             LoadOutcome::Retry { cause, .. } => word(cause),
+            LoadOutcome::Rejected { .. } => word(&BlockedCause::LoadsRejected),
             LoadOutcome::Blocked { cause, .. } => word(cause),
         };
         let TableLabels { database, table } = self.labels.clone();
@@ -233,8 +245,16 @@ impl LaneMetrics {
     }
 
     /// A batch became durable.
-    pub fn loaded(&self, batch: &Batch, started_ms: u64, ended_ms: u64, _durable: Durable) {
-        self.rows.inc_by(batch.rows);
+    pub fn loaded(&self, batch: &Batch, refused: &HashSet<Origin>, started_ms: u64, ended_ms: u64) {
+        let refused = match refused.is_empty() {
+            true => 0,
+            false => batch
+                .spans
+                .iter()
+                .filter(|row| refused.contains(&row.origin))
+                .count() as u64,
+        };
+        self.rows.inc_by(batch.rows - refused);
         self.loads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.bytes.inc_by(batch.body.len() as u64);
         let (started, ended) = (started_ms as i64, ended_ms as i64);
@@ -268,6 +288,14 @@ impl LaneMetrics {
 
     pub fn abandoned(&self) {
         self.abandoned.inc();
+    }
+
+    pub fn parked(&self) {
+        self.dead_lettered.inc();
+    }
+
+    pub fn dead_lettered(&self) -> u64 {
+        self.dead_lettered.get()
     }
 
     pub fn rows_loaded(&self) -> u64 {

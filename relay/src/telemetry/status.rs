@@ -60,6 +60,7 @@ fn dataset(board: &Board, dataset: &Dataset) -> DatasetStatus {
                 lane: lane.state(),
                 linger_ms: lane.linger_ms(),
                 rows_loaded: lane.metrics.rows_loaded(),
+                parked: lane.metrics.dead_lettered(),
                 loads: lane.metrics.loads(),
                 overflowed,
                 overflow_truncated,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tributary_crds::relay::pack_ver;
 use tributary_relay::envelope;
-use tributary_relay::lane::batch::{BatchBuilder, RowTimes};
+use tributary_relay::lane::batch::{BatchBuilder, Origin, RowTimes};
 use tributary_relay::lane::ranges::Slot;
 use tributary_relay::shape::{Event, Mapping, Scratch};
 
@@ -42,6 +42,8 @@ pub(crate) fn run(count: u64, rounds: usize) -> anyhow::Result<()> {
             envelope::document_key(Some(k.as_bytes()), &mut key)?;
             let read = envelope::parse(v.as_bytes(), &mut document)?;
             let event = Event {
+                tenant: "acme",
+                dataset: "orders",
                 key: &key,
                 op: read.op,
                 change: read.change,
@@ -52,7 +54,11 @@ pub(crate) fn run(count: u64, rounds: usize) -> anyhow::Result<()> {
                 offset: n as i64,
                 ver: pack_ver(1, n as i64, 1),
             };
-            batch.push(RowTimes::default(), |out| {
+            let origin = Origin {
+                slot: Slot(0),
+                offset: 0,
+            };
+            batch.push(origin, RowTimes::default(), |out| {
                 Ok::<_, Infallible>(
                     mapping
                         .shape(&event, &mut scratch, out)

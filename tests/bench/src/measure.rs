@@ -110,10 +110,7 @@ pub(crate) fn relay(kafka: &str, topic: &str, events: u64, endpoint: &str) -> an
         username: "bench".into(),
         password: String::new(),
     };
-    let sink = Arc::new(StarRocks::new(
-        &config.relay.starrocks,
-        credentials,
-    )?);
+    let sink = Arc::new(StarRocks::new(&config.relay.starrocks, credentials)?);
     let board = Arc::new(config.board(tributary_relay::telemetry::metrics::Metrics::default()));
     let stop = Arc::new(AtomicBool::new(false));
     let lanes = runtime.block_on(async { tributary_relay::spawn_lanes(&board, &sink) });

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Uri};
-use tributary_crds::relay::{BlockedCause, RetryCause, StarRocksConfig};
+use tributary_crds::relay::{BlockedCause, RetryCause, StarRocksConfig, VER_COLUMN};
 
 use super::{LabelState, LoadOutcome, LoadRequest, Sink};
-use sql::{Sql, SqlError};
+use sql::{Cells, Sql, SqlError};
 
 use http::{Call, NoReply, Reply, call};
 
@@ -290,16 +290,9 @@ impl StarRocks {
         let (outcome, error_url) =
             response::load_outcome(reply.status.as_u16(), &reply.body, reply.body_sent, request.rows);
         match (outcome, error_url) {
-            (
-                LoadOutcome::Blocked {
-                    cause: BlockedCause::LoadsRejected,
-                    message,
-                },
-                Some(url),
-            ) => {
+            (LoadOutcome::Rejected { message }, Some(url)) => {
                 let rows = rejected_rows(&url).await;
-                LoadOutcome::Blocked {
-                    cause: BlockedCause::LoadsRejected,
+                LoadOutcome::Rejected {
                     message: format!("{message}; {rows}"),
                 }
             }
@@ -333,6 +326,10 @@ impl Sink for StarRocks {
         self.sql.columns(database, table).await.map(Some)
     }
 
+    async fn keys(&self, select: &str, max_rows: usize) -> Result<Vec<Cells>, SqlError> {
+        self.sql.select_after_sync(select, max_rows).await
+    }
+
     async fn cancel(&self, database: &str, table: &str, label: &str) {
         let path = format!("/api/{database}/{table}/_cancel?label={label}");
         match self.ask(Method::POST, &path).await {
@@ -344,7 +341,7 @@ impl Sink for StarRocks {
 
 /// Headers of every load. FE looks only at `Expect` and `Authorization`, BE at the rest; both get them all, as from any client.
 fn load_headers(request: &LoadRequest, authorization: String) -> Vec<(&'static str, String)> {
-    vec![
+    let mut headers = vec![
         ("Authorization", authorization),
         ("Expect", "100-continue".into()),
         ("label", request.label.clone()),
@@ -357,7 +354,11 @@ fn load_headers(request: &LoadRequest, authorization: String) -> Vec<(&'static s
         // The server's default is Asia/Shanghai.
         ("timezone", "UTC".into()),
         ("timeout", LOAD_TIMEOUT_S.to_string()),
-    ]
+    ];
+    if request.newer_only {
+        headers.push(("merge_condition", VER_COLUMN.into()));
+    }
+    headers
 }
 
 fn at(base: &Uri, path: &str) -> Result<Uri, String> {

@@ -10,6 +10,8 @@ use crate::sink::{Durable, LabelState, LoadOutcome};
 pub(super) enum Class {
     Retry(RetryCause),
     Blocked(BlockedCause),
+    /// The rows of this load are not taken; those of another may be.
+    Rejected,
 }
 
 /// Text in a message (compared in lower case) → class. The first match decides, so the specific stand before the general.
@@ -74,18 +76,12 @@ const MESSAGES: &[(&str, Class)] = &[
         Class::Blocked(BlockedCause::UnknownColumn),
     ),
     // Rows that will never be accepted as they are.
-    (
-        "too many filtered rows",
-        Class::Blocked(BlockedCause::LoadsRejected),
-    ),
-    (
-        "primary key size exceed",
-        Class::Blocked(BlockedCause::LoadsRejected),
-    ),
-    ("exceed the max size", Class::Blocked(BlockedCause::LoadsRejected)),
-    ("body size", Class::Blocked(BlockedCause::LoadsRejected)),
-    ("parse json", Class::Blocked(BlockedCause::LoadsRejected)),
-    ("invalid json", Class::Blocked(BlockedCause::LoadsRejected)),
+    ("too many filtered rows", Class::Rejected),
+    ("primary key size exceed", Class::Rejected),
+    ("exceed the max size", Class::Rejected),
+    ("body size", Class::Rejected),
+    ("parse json", Class::Rejected),
+    ("invalid json", Class::Rejected),
     (
         "only support primary key",
         Class::Blocked(BlockedCause::LoadsRejected),
@@ -189,6 +185,9 @@ fn verdict(answer: &Answer, body_sent: bool, rows: u64) -> LoadOutcome {
         status => match classify(&answer.message) {
             Class::Blocked(cause) => LoadOutcome::Blocked {
                 cause,
+                message: answer.message.clone(),
+            },
+            Class::Rejected => LoadOutcome::Rejected {
                 message: answer.message.clone(),
             },
             Class::Retry(cause) => LoadOutcome::Retry {

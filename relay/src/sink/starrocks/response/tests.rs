@@ -105,14 +105,11 @@ fn every_documented_text_has_its_class() {
             "Column has no default value, column=c",
             Class::Blocked(B::UnknownColumn),
         ),
-        ("too many filtered rows", Class::Blocked(B::LoadsRejected)),
-        (
-            "primary key size exceed the limit.",
-            Class::Blocked(B::LoadsRejected),
-        ),
+        ("too many filtered rows", Class::Rejected),
+        ("primary key size exceed the limit.", Class::Rejected),
         (
             "The size of this batch exceed the max size [104857600]  of json type data  data [ 2 ]. Set ignore_json_size to skip the check",
-            Class::Blocked(B::LoadsRejected),
+            Class::Rejected,
         ),
         (
             "Only primary key table support partial update",
