@@ -32,6 +32,7 @@ codes! {
     FailedToParse = 9,
     Unauthorized = 13,
     TypeMismatch = 14,
+    ProtocolError = 17,
     AuthenticationFailed = 18,
     IllegalOperation = 20,
     InvalidBSON = 22,

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -15,7 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::task::AbortHandle;
 
-use crate::error::CommandError;
+use crate::{changestream::MAX_EVENT_BYTES, error::CommandError};
 
 const HANDSHAKE: [&str; 4] = ["hello", "isMaster", "ismaster", "endSessions"];
 
@@ -80,10 +80,20 @@ pub struct Verdict {
     pub cut: Option<Cut>,
 }
 
-#[derive(Default)]
 pub struct Faults {
     rules: Mutex<Rules>,
     refuse: AtomicBool,
+    event_limit: AtomicUsize,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            rules: Mutex::default(),
+            refuse: AtomicBool::default(),
+            event_limit: AtomicUsize::new(MAX_EVENT_BYTES),
+        }
+    }
 }
 
 #[derive(Debug, Default, Clone, Serialize)]
@@ -123,8 +133,18 @@ impl Faults {
         self.refuse.load(Ordering::SeqCst)
     }
 
+    /// Change streams fail at an event beyond this size, as at one beyond 16 MB.
+    pub fn limit_events(&self, bytes: usize) {
+        self.event_limit.store(bytes, Ordering::SeqCst);
+    }
+
+    pub fn event_limit(&self) -> usize {
+        self.event_limit.load(Ordering::SeqCst)
+    }
+
     pub fn clear(&self) {
         *self.rules() = Rules::default();
+        self.limit_events(MAX_EVENT_BYTES);
         self.refuse_connections(false);
     }
 

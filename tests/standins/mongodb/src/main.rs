@@ -25,6 +25,12 @@ struct Args {
     /// History kept for change streams, in bytes.
     #[arg(long, default_value_t = Window::default().bytes)]
     oplog_bytes: usize,
+    /// A user of the database `admin`, who then has to log in (SCRAM-SHA-256). Repeatable.
+    #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = name_and_password)]
+    users: Vec<(String, String)>,
+    /// Keep documents, oplog and resume tokens in this folder across restarts.
+    #[arg(long)]
+    data: Option<std::path::PathBuf>,
     /// Exit when standard input ends: a parent that dies takes this process with it.
     #[arg(long)]
     exit_on_stdin_eof: bool,
@@ -48,6 +54,8 @@ async fn main() -> anyhow::Result<()> {
             entries: args.oplog_entries,
             bytes: args.oplog_bytes,
         },
+        users: args.users,
+        data: args.data,
     })
     .await?;
     println!(
@@ -64,6 +72,11 @@ async fn main() -> anyhow::Result<()> {
     }
     drop(standin);
     Ok(())
+}
+
+fn name_and_password(text: &str) -> Result<(String, String), String> {
+    let (name, password) = text.split_once(':').ok_or("NAME:PASSWORD is wanted")?;
+    Ok((name.to_owned(), password.to_owned()))
 }
 
 /// Reads on a thread of its own: a blocking read of standard input cannot be cancelled.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
@@ -10,7 +11,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use bson::oid::ObjectId;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
@@ -18,9 +18,14 @@ use tokio::{
 
 use crate::{
     admin, commands,
-    commands::{cursors::Cursors, sessions::Sessions},
+    commands::{cursors::Cursors, login::Login, sessions::Sessions},
     faults::{Connections, Cut, Faults},
-    oplog::{Oplog, Window},
+    oplog::{
+        Oplog, Window,
+        journal::{Journal, Record},
+    },
+    role::Role,
+    scram::Users,
     store::Store,
     wire,
 };
@@ -33,6 +38,10 @@ pub struct Config {
     /// The `host:port` clients are told to use; the listening address when left out.
     pub advertise: Option<String>,
     pub window: Window,
+    /// `name` and password of users of the database `admin`; with none, nobody needs to log in.
+    pub users: Vec<(String, String)>,
+    /// Where everything is kept across a restart; without it nothing is.
+    pub data: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -44,6 +53,8 @@ impl Default for Config {
             replica_set: "rs0".to_owned(),
             advertise: None,
             window: Window::default(),
+            users: Vec::new(),
+            data: None,
         }
     }
 }
@@ -52,7 +63,8 @@ impl Default for Config {
 pub(crate) struct Server {
     pub(crate) replica_set: String,
     pub(crate) address: String,
-    pub(crate) election_id: ObjectId,
+    pub(crate) role: Role,
+    pub(crate) users: Users,
     pub(crate) oplog: Arc<Oplog>,
     pub(crate) store: RwLock<Store>,
     pub(crate) cursors: Cursors,
@@ -65,22 +77,43 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn new(config: &Config, address: String) -> Self {
+    fn new(config: &Config, address: String) -> anyhow::Result<Self> {
         let oplog = Arc::new(Oplog::new(config.window));
-        Self {
+        let mut store = Store::new(oplog.clone());
+        let sessions = Sessions::default();
+        if let Some(dir) = &config.data {
+            let (unopened, records) = Journal::open(dir)?;
+            for record in records {
+                match record {
+                    Record::Reply {
+                        session,
+                        transaction,
+                        reply,
+                    } => sessions.remember(session, transaction, reply),
+                    other => store.restore(other),
+                }
+            }
+            oplog.attach(unopened, store.records().chain(sessions.records()))?;
+        }
+        let users = Users::default();
+        for (name, password) in &config.users {
+            users.put(&format!("admin.{name}"), password);
+        }
+        Ok(Self {
             replica_set: config.replica_set.clone(),
             address,
-            election_id: ObjectId::new(),
-            store: RwLock::new(Store::new(oplog.clone())),
+            role: Role::default(),
+            users,
+            store: RwLock::new(store),
             oplog,
             cursors: Cursors::default(),
-            sessions: Sessions::default(),
+            sessions,
             faults: Faults::default(),
             connections: Connections::default(),
             counters: Mutex::default(),
             next_connection: AtomicU64::new(1),
             next_reply: AtomicI32::new(1),
-        }
+        })
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Store> {
@@ -105,6 +138,7 @@ pub(crate) struct Connection {
     pub(crate) id: u64,
     /// Its last cursor command was on a change stream.
     pub(crate) streams: Arc<AtomicBool>,
+    pub(crate) login: Mutex<Login>,
 }
 
 /// A running stand-in; dropping it stops it.
@@ -126,7 +160,7 @@ impl Standin {
             .with_context(|| format!("listening for the admin API on {}", config.admin))?;
         let (address, admin) = (clients.local_addr()?, admin_listener.local_addr()?);
         let advertised = config.advertise.clone().unwrap_or_else(|| address.to_string());
-        let server = Arc::new(Server::new(&config, advertised.clone()));
+        let server = Arc::new(Server::new(&config, advertised.clone())?);
         let tasks = vec![
             tokio::spawn(accept(clients, server.clone())),
             tokio::spawn(admin::serve(admin_listener, server)),
@@ -177,6 +211,7 @@ async fn accept(listener: TcpListener, server: Arc<Server>) {
         let connection = Connection {
             id,
             streams: streams.clone(),
+            login: Mutex::default(),
         };
         let shared = server.clone();
         let task = clients.spawn(async move {

@@ -25,6 +25,16 @@ const SCAN: usize = 512;
 
 /// A batch must fit one reply; some room is left for the reply around it.
 pub const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// The largest event: a document of the largest size and what is said about it (MongoDB's internal limit for BSON).
+pub const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024 + 16 * 1024;
+
+/// What one batch may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub events: usize,
+    /// An event beyond it fails the stream, again and again until somebody deals with it.
+    pub event_bytes: usize,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
@@ -193,7 +203,7 @@ impl ChangeStream {
     }
 
     /// What is there now; never waits. An empty batch carries a high-water mark, so a quiet stream's token keeps up.
-    pub fn poll(&mut self, oplog: &Oplog, store: &std::sync::RwLock<Store>, limit: usize) -> Result<Batch> {
+    pub fn poll(&mut self, oplog: &Oplog, store: &std::sync::RwLock<Store>, limits: Limits) -> Result<Batch> {
         let mut events = Vec::new();
         let mut bytes = 0;
         loop {
@@ -217,17 +227,13 @@ impl ChangeStream {
             }
             for entry in entries {
                 if let Some(event) = self.tell(&entry, store)? {
-                    bytes += event.as_bytes().len();
-                    if bytes > MAX_BATCH_BYTES && !events.is_empty() {
-                        return Ok(self.batch(events, oplog)); // told again at the next poll
+                    let size = event.as_bytes().len();
+                    bytes += size;
+                    if !events.is_empty() && (bytes > MAX_BATCH_BYTES || size > limits.event_bytes) {
+                        return Ok(self.batch(events, oplog)); // told, or refused, at the next poll
                     }
-                    if event.as_bytes().len() > MAX_BATCH_BYTES {
-                        return Err(CommandError::new(
-                            Code::BSONObjectTooLarge,
-                            format!(
-                                "BSONObj size: {bytes} is invalid. Size must be between 0 and {MAX_BATCH_BYTES}"
-                            ),
-                        ));
+                    if size > limits.event_bytes {
+                        return Err(too_large(size, limits.event_bytes, &event));
                     }
                     events.push(event);
                 }
@@ -236,7 +242,7 @@ impl ChangeStream {
                     self.invalidate = Some(entry);
                     break;
                 }
-                if events.len() >= limit {
+                if events.len() >= limits.events {
                     return Ok(self.batch(events, oplog));
                 }
             }
@@ -279,6 +285,14 @@ impl ChangeStream {
 
 fn token_document(data: String) -> RawDocumentBuf {
     bson::rawdoc! { "_data": data }
+}
+
+fn too_large(size: usize, limit: usize, event: &RawDocument) -> CommandError {
+    let id = event.get("_id").ok().flatten();
+    let message = format!(
+        "BSONObj size: {size} (0x{size:X}) is invalid. Size must be between 0 and {limit} First element: _id: {id:?}"
+    );
+    CommandError::new(Code::BSONObjectTooLarge, message)
 }
 
 pub fn lost(lost: HistoryLost) -> CommandError {

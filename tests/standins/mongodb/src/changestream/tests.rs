@@ -8,6 +8,13 @@ use crate::{
     store::{Namespace, order::Key, update::Update},
 };
 
+fn limits(events: usize) -> Limits {
+    Limits {
+        events,
+        event_bytes: MAX_EVENT_BYTES,
+    }
+}
+
 struct Bench {
     oplog: Arc<Oplog>,
     store: RwLock<Store>,
@@ -55,7 +62,7 @@ impl Bench {
     }
 
     fn poll(&self, stream: &mut ChangeStream) -> Batch {
-        stream.poll(&self.oplog, &self.store, 1000).unwrap()
+        stream.poll(&self.oplog, &self.store, limits(1000)).unwrap()
     }
 }
 
@@ -182,7 +189,7 @@ fn images_are_the_documents_of_their_time() {
         .images = false;
     bench.insert(2);
     bench.delete(2);
-    let error = stream.poll(&bench.oplog, &bench.store, 10).err().unwrap();
+    let error = stream.poll(&bench.oplog, &bench.store, limits(10)).err().unwrap();
     assert!(error.is(Code::NoMatchingDocument), "{error}");
 }
 
@@ -225,12 +232,12 @@ fn lost_history_is_said_so_to_new_streams_and_running_ones() {
     bench.insert(1);
     let token = bench.poll(&mut stream).resume_token;
     bench.insert(2);
-    bench.oplog.truncate();
+    bench.oplog.truncate(0, false);
     let error = bench.open(rawdoc! { "resumeAfter": token }, None).err().unwrap();
     assert!(error.is(Code::ChangeStreamHistoryLost) && error.labels == ["NonResumableChangeStreamError"]);
     assert!(
         stream
-            .poll(&bench.oplog, &bench.store, 10)
+            .poll(&bench.oplog, &bench.store, limits(10))
             .err()
             .unwrap()
             .is(Code::ChangeStreamHistoryLost)
@@ -243,7 +250,13 @@ fn batches_are_limited_and_lose_nothing() {
     let mut stream = bench.open(rawdoc! {}, None).unwrap();
     (0..5).for_each(|n| bench.insert(n));
     let sizes: Vec<usize> = (0..4)
-        .map(|_| stream.poll(&bench.oplog, &bench.store, 2).unwrap().events.len())
+        .map(|_| {
+            stream
+                .poll(&bench.oplog, &bench.store, limits(2))
+                .unwrap()
+                .events
+                .len()
+        })
         .collect();
     assert_eq!(sizes, [2, 2, 1, 0]);
 }

@@ -111,6 +111,7 @@ impl Context<'_> {
             ));
         }
         store.ensure(&ns).images = images.unwrap_or(false);
+        store.note(&ns);
         Ok(RawDocumentBuf::new())
     }
 
@@ -122,6 +123,7 @@ impl Context<'_> {
         if let Some(images) = images {
             collection.images = images;
         }
+        store.note(&ns);
         Ok(RawDocumentBuf::new())
     }
 
@@ -190,8 +192,10 @@ impl Context<'_> {
                 collection.indexes.push(spec);
             }
         }
+        let after = count(collection);
+        store.note(&ns);
         Ok(
-            rawdoc! { "numIndexesBefore": before, "numIndexesAfter": count(collection), "createdCollectionAutomatically": created },
+            rawdoc! { "numIndexesBefore": before, "numIndexesAfter": after, "createdCollectionAutomatically": created },
         )
     }
 
@@ -234,6 +238,7 @@ impl Context<'_> {
                 format!("index not found with name [{named}]"),
             ));
         }
+        store.note(&ns);
         Ok(rawdoc! { "nIndexesWas": before })
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::Context;
 use crate::{
-    changestream::{ChangeStream, MAX_BATCH_BYTES},
+    changestream::{ChangeStream, Limits, MAX_BATCH_BYTES},
     error::{Code, CommandError, Result},
     store::{Doc, expr::as_i64, projection::Projection},
 };
@@ -213,7 +213,7 @@ impl Context<'_> {
         mut stream: ChangeStream,
         batch_size: usize,
     ) -> Result<RawDocumentBuf> {
-        let batch = stream.poll(&self.server.oplog, &self.server.store, batch_size)?;
+        let batch = stream.poll(&self.server.oplog, &self.server.store, self.limits(batch_size))?;
         let id = if batch.last {
             0
         } else {
@@ -231,6 +231,13 @@ impl Context<'_> {
             batch.events.into_iter().collect(),
             Some(batch.resume_token),
         ))
+    }
+
+    fn limits(&self, events: usize) -> Limits {
+        Limits {
+            events,
+            event_bytes: self.server.faults.event_limit(),
+        }
     }
 
     pub(super) async fn get_more(&mut self) -> Result<RawDocumentBuf> {
@@ -310,7 +317,7 @@ impl Context<'_> {
                 return Err(reason.clone());
             }
             published.borrow_and_update();
-            let batch = stream.poll(&self.server.oplog, &self.server.store, limit)?;
+            let batch = stream.poll(&self.server.oplog, &self.server.store, self.limits(limit))?;
             if !batch.events.is_empty() || batch.last || tokio::time::Instant::now() >= deadline {
                 return Ok((
                     batch.events.into_iter().collect(),

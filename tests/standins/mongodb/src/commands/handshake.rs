@@ -15,6 +15,7 @@ impl Context<'_> {
     /// connection open for pushed changes, of which there are none.
     pub(super) fn hello(&self, modern: bool) -> RawDocumentBuf {
         let server = self.server;
+        let election = server.role.primary();
         let now = DateTime::now();
         let mut reply = RawDocumentBuf::new();
         reply.append(
@@ -23,21 +24,19 @@ impl Context<'_> {
             } else {
                 cstr!("ismaster")
             },
-            true,
+            election.is_some(),
         );
         if super::is_true(self.body(), "helloOk") {
             reply.append(cstr!("helloOk"), true);
         }
         let address = server.address.as_str();
         let common = rawdoc! {
-            "secondary": false,
+            "secondary": election.is_none(),
             "hosts": [address],
             "setName": server.replica_set.as_str(),
             "setVersion": 1,
-            "primary": address,
             "me": address,
-            "electionId": server.election_id,
-            "lastWrite": { "opTime": { "ts": server.oplog.now(), "t": 1_i64 }, "lastWriteDate": now },
+            "lastWrite": { "opTime": { "ts": server.oplog.now(), "t": election.map_or(0, |e| e.term) }, "lastWriteDate": now },
             "maxBsonObjectSize": i32::try_from(MAX_DOCUMENT_BYTES).unwrap_or(i32::MAX),
             "maxMessageSizeBytes": i32::try_from(MAX_MESSAGE_BYTES).unwrap_or(i32::MAX),
             "maxWriteBatchSize": MAX_WRITE_BATCH,
@@ -48,19 +47,29 @@ impl Context<'_> {
             "maxWireVersion": WIRE_VERSION,
             "readOnly": false,
         };
-        for (key, value) in common.iter().map_while(Result::ok) {
-            reply.append(key, value);
+        let of_primary = election.map(|e| rawdoc! { "primary": address, "electionId": (e.id) });
+        let login = self.handshake_login();
+        for part in [Some(common), of_primary, Some(login)].into_iter().flatten() {
+            for (key, value) in part.iter().map_while(Result::ok) {
+                reply.append(key, value);
+            }
         }
         reply
     }
 
     pub(super) fn replica_set_status(&self) -> RawDocumentBuf {
         let server = self.server;
-        let optime = rawdoc! { "ts": server.oplog.now(), "t": 1_i64 };
-        let member = rawdoc! {
-            "_id": 0, "name": server.address.as_str(), "health": 1.0, "state": 1, "stateStr": "PRIMARY", "optime": optime, "self": true,
+        let election = server.role.primary();
+        let (state, name) = if election.is_some() {
+            (1, "PRIMARY")
+        } else {
+            (2, "SECONDARY")
         };
-        rawdoc! { "set": server.replica_set.as_str(), "date": DateTime::now(), "myState": 1, "members": [member] }
+        let optime = rawdoc! { "ts": server.oplog.now(), "t": election.map_or(0, |e| e.term) };
+        let member = rawdoc! {
+            "_id": 0, "name": server.address.as_str(), "health": 1.0, "state": state, "stateStr": name, "optime": optime, "self": true,
+        };
+        rawdoc! { "set": server.replica_set.as_str(), "date": DateTime::now(), "myState": state, "members": [member] }
     }
 }
 
@@ -74,8 +83,4 @@ pub(super) fn build_info() -> RawDocumentBuf {
         "debug": false,
         "maxBsonObjectSize": i32::try_from(MAX_DOCUMENT_BYTES).unwrap_or(i32::MAX),
     }
-}
-
-pub(super) fn connection_status() -> RawDocumentBuf {
-    rawdoc! { "authInfo": { "authenticatedUsers": [], "authenticatedUserRoles": [] } }
 }

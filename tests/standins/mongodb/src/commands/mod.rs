@@ -4,6 +4,8 @@ mod aggregate;
 mod catalog;
 pub(crate) mod cursors;
 mod handshake;
+pub(crate) mod login;
+mod primary;
 mod read;
 pub(crate) mod sessions;
 mod write;
@@ -43,7 +45,7 @@ pub(crate) async fn run(
         connection,
         request,
     };
-    let outcome = match context.refuse_unsupported(&name) {
+    let outcome = match context.refuse(&name) {
         Ok(()) => context.dispatch(&name).await,
         Err(error) => Err(error),
     };
@@ -88,11 +90,9 @@ impl Context<'_> {
             "ping" => Ok(RawDocumentBuf::new()),
             "buildInfo" | "buildinfo" => Ok(handshake::build_info()),
             "replSetGetStatus" => Ok(self.replica_set_status()),
-            "connectionStatus" => Ok(handshake::connection_status()),
-            "saslStart" | "saslContinue" => Err(CommandError::new(
-                Code::AuthenticationFailed,
-                "Authentication failed.",
-            )),
+            "connectionStatus" => Ok(self.connection_status()),
+            "saslStart" => self.sasl_start(),
+            "saslContinue" => self.sasl_continue(),
             "endSessions" | "killSessions" => self.end_sessions(name),
             "refreshSessions" => Ok(RawDocumentBuf::new()),
 
@@ -122,6 +122,12 @@ impl Context<'_> {
                 format!("no such command: '{other}'"),
             )),
         }
+    }
+
+    fn refuse(&self, name: &str) -> Result<()> {
+        self.refuse_strangers(name)?;
+        self.refuse_without_primary(name)?;
+        self.refuse_unsupported(name)
     }
 
     /// What would change the meaning of a command if it were ignored.

@@ -8,7 +8,7 @@ use std::{
 use bson::{RawDocumentBuf, raw::RawDocument};
 
 use super::Context;
-use crate::{error::Result, store::expr::as_i64};
+use crate::{error::Result, oplog::journal::Record, store::expr::as_i64};
 
 /// Sessions whose last write is remembered. Drivers pool them, so that even a large stage uses a few dozen.
 const REMEMBERED: usize = 10_000;
@@ -29,7 +29,7 @@ impl Sessions {
             .map(|(_, reply)| reply.clone())
     }
 
-    fn remember(&self, session: Vec<u8>, transaction: i64, reply: RawDocumentBuf) {
+    pub(crate) fn remember(&self, session: Vec<u8>, transaction: i64, reply: RawDocumentBuf) {
         let mut map = self.map();
         if map.len() >= REMEMBERED
             && !map.contains_key(&session)
@@ -38,6 +38,17 @@ impl Sessions {
             map.remove(&any);
         }
         map.insert(session, (transaction, reply));
+    }
+
+    /// All of it, as records of a journal.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let map = self.map();
+        let records = map.iter().map(|(session, (transaction, reply))| Record::Reply {
+            session: session.clone(),
+            transaction: *transaction,
+            reply: reply.clone(),
+        });
+        records.collect()
     }
 
     pub(crate) fn end(&self, session: &[u8]) {
@@ -65,6 +76,11 @@ impl Context<'_> {
             return Ok(reply);
         }
         let reply = write(self)?;
+        self.server.oplog.note(|| Record::Reply {
+            session: session.clone(),
+            transaction: number,
+            reply: reply.clone(),
+        });
         self.server.sessions.remember(session, number, reply.clone());
         Ok(reply)
     }

@@ -2,6 +2,7 @@
 //!
 //! Entries are appended while the store's write lock is held, so their order is the order of the writes.
 
+pub mod journal;
 pub mod token;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 use bson::{DateTime, RawBson, Timestamp};
 use tokio::sync::watch;
 
+use self::journal::{Journal, Record};
 use crate::store::{Doc, update::Description};
 
 #[derive(Debug)]
@@ -138,6 +140,8 @@ struct Log {
     /// Everything up to and including this time is gone. A fresh log has lost all that was before it, so the token of
     /// an earlier life is refused rather than silently resumed.
     lost_through: Timestamp,
+    /// Where everything is written down, in the persistent mode.
+    journal: Option<Journal>,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -163,6 +167,7 @@ impl Oplog {
                 time: start.time,
                 increment: 0,
             },
+            journal: None,
         };
         Self {
             log: Mutex::new(log),
@@ -175,23 +180,78 @@ impl Oplog {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn append(&self, db: &Arc<str>, collection: &Arc<str>, uuid: [u8; 16], change: Change) -> Timestamp {
+    /// `after` is the document that an update led to, which the entry itself does not hold.
+    pub fn append(
+        &self,
+        db: &Arc<str>,
+        collection: &Arc<str>,
+        uuid: [u8; 16],
+        change: Change,
+        after: Option<&Doc>,
+    ) -> Timestamp {
         let mut log = self.log();
         let at = log.tick();
-        let entry = Arc::new(Entry {
+        let entry = Entry {
             at,
             wall: DateTime::now(),
             db: db.clone(),
             collection: collection.clone(),
             uuid,
             change,
-        });
-        log.bytes += entry.weight();
-        log.entries.push_back(entry);
-        while log.entries.len() > self.window.entries || log.bytes > self.window.bytes {
+        };
+        if let Some(journal) = &mut log.journal {
+            journal.write(&journal::encode_entry("entry", &entry, after));
+        }
+        log.push(entry, self.window);
+        at
+    }
+
+    /// Writes down what is no entry; nothing without a journal.
+    pub fn note(&self, record: impl FnOnce() -> Record) {
+        if let Some(journal) = &mut self.log().journal {
+            journal.write(&record().encode());
+        }
+    }
+
+    /// An entry of an earlier life, as its journal tells it.
+    pub fn restore(&self, entry: Entry) {
+        let mut log = self.log();
+        log.clock = log.clock.max(entry.at);
+        log.push(entry, self.window);
+    }
+
+    /// History that an earlier life had lost; the first word of a journal, or a later truncation.
+    pub fn restore_loss(&self, lost_through: Timestamp, first: bool) {
+        let mut log = self.log();
+        log.clock = log.clock.max(lost_through);
+        while log.entries.front().is_some_and(|entry| entry.at <= lost_through) {
             log.evict();
         }
-        at
+        log.lost_through = if first {
+            lost_through
+        } else {
+            log.lost_through.max(lost_through)
+        };
+    }
+
+    /// From now on everything is written down. The journal is made to say what is: `state`, then the history.
+    pub fn attach(
+        &self,
+        unopened: journal::Unopened,
+        state: impl Iterator<Item = Record>,
+    ) -> anyhow::Result<()> {
+        let mut log = self.log();
+        let start = Record::Start {
+            lost_through: log.lost_through,
+        };
+        let history = log
+            .entries
+            .iter()
+            .map(|entry| journal::encode_entry("past", entry, None));
+        let records = std::iter::once(start).chain(state).map(|record| record.encode());
+        let journal = unopened.rewrite(records.chain(history))?;
+        log.journal = Some(journal);
+        Ok(())
     }
 
     /// Wakes the readers. Called once per command, so that a batch of a thousand inserts wakes them once.
@@ -261,15 +321,24 @@ impl Oplog {
         self.log().end()
     }
 
-    /// Forgets all history, as an oplog that rolled over does.
-    pub fn truncate(&self) -> usize {
+    /// Forgets all but the newest entries, as an oplog that rolled over does. `readers`: streams that run have fallen
+    /// behind as well.
+    pub fn truncate(&self, keep: usize, readers: bool) -> usize {
         let mut log = self.log();
-        let dropped = log.entries.len();
-        while !log.entries.is_empty() {
+        let dropped = log.entries.len().saturating_sub(keep);
+        for _ in 0..dropped {
             log.evict();
         }
-        // Idle tokens lie ahead of the last entry; they are lost as well.
-        log.lost_through = log.tick();
+        if log.entries.is_empty() {
+            // Idle tokens lie ahead of the last entry; they are lost as well.
+            log.lost_through = log.tick();
+            // A position that nobody can hold any more.
+            log.first += u64::from(readers);
+        }
+        let lost_through = log.lost_through;
+        if let Some(journal) = &mut log.journal {
+            journal.write(&Record::Truncated { lost_through }.encode());
+        }
         dropped
     }
 
@@ -319,6 +388,14 @@ impl Log {
         self.clock
     }
 
+    fn push(&mut self, entry: Entry, window: Window) {
+        self.bytes += entry.weight();
+        self.entries.push_back(Arc::new(entry));
+        while self.entries.len() > window.entries || self.bytes > window.bytes {
+            self.evict();
+        }
+    }
+
     fn evict(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
             self.first += 1;
@@ -349,6 +426,7 @@ mod tests {
                 id: RawBson::Int32(n),
                 document,
             },
+            None,
         )
     }
 
@@ -397,10 +475,23 @@ mod tests {
         let log = Oplog::new(Window::default());
         insert(&log, 1);
         let idle = log.high_water();
-        assert_eq!(log.truncate(), 1);
+        assert_eq!(log.truncate(0, false), 1);
         assert!(log.seek(idle).is_err());
         let fresh = log.high_water();
         assert!(log.seek(fresh).is_ok());
+    }
+
+    #[test]
+    fn truncating_a_prefix_keeps_the_rest_and_spares_running_readers_unless_told() {
+        let log = Oplog::new(Window::default());
+        let times: Vec<_> = (0..3).map(|n| insert(&log, n)).collect();
+        assert_eq!(log.truncate(1, false), 2);
+        assert!(log.seek(times[1]).is_err() && log.seek(times[2]).is_ok());
+        let end = log.end();
+        log.truncate(0, false);
+        assert!(log.read(end, 1).is_ok());
+        log.truncate(0, true);
+        assert!(log.read(end, 1).is_err() && log.read(log.end(), 1).is_ok());
     }
 
     #[tokio::test]

@@ -87,6 +87,11 @@ impl Collection {
         Some(doc)
     }
 
+    /// All of them, in the order they were inserted.
+    pub fn documents(&self) -> impl Iterator<Item = &Doc> {
+        self.records.values().map(|(_, doc)| doc)
+    }
+
     /// The documents of a query, a stable picture however long its cursor lives.
     pub fn find(&self, query: &Query<'_>) -> Vec<Doc> {
         let limit = if query.limit == 0 { usize::MAX } else { query.limit };

@@ -6,6 +6,7 @@ pub mod matcher;
 pub mod order;
 pub mod path;
 pub mod projection;
+mod restore;
 pub mod update;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -118,6 +119,7 @@ impl Store {
                 id: id.clone(),
                 document,
             },
+            None,
         );
         Ok(id)
     }
@@ -161,7 +163,8 @@ impl Store {
                 images,
             },
         };
-        self.oplog.append(&ns.db, &ns.collection, uuid, change);
+        self.oplog
+            .append(&ns.db, &ns.collection, uuid, change, Some(&after));
         Ok(Some(after))
     }
 
@@ -178,6 +181,7 @@ impl Store {
                 id: id.0.clone(),
                 before,
             },
+            None,
         );
         Some(document)
     }
@@ -189,7 +193,7 @@ impl Store {
             self.databases.remove(&ns.db);
         }
         self.oplog
-            .append(&ns.db, &ns.collection, dropped.uuid, Change::DropCollection);
+            .append(&ns.db, &ns.collection, dropped.uuid, Change::DropCollection, None);
         Some(dropped)
     }
 
@@ -200,9 +204,10 @@ impl Store {
         };
         for (name, collection) in collections {
             self.oplog
-                .append(&db, &name, collection.uuid, Change::DropCollection);
+                .append(&db, &name, collection.uuid, Change::DropCollection, None);
         }
-        self.oplog.append(&db, &"".into(), [0; 16], Change::DropDatabase);
+        self.oplog
+            .append(&db, &"".into(), [0; 16], Change::DropDatabase, None);
         true
     }
 }

@@ -36,16 +36,20 @@ impl Target {
 
     /// A stand-in whose faults can be ordered; `None`, and said so, when a real MongoDB is under test.
     pub(crate) async fn with_faults(window: Window) -> Option<Self> {
-        if std::env::var_os("TRIBUTARY_TEST_MONGODB_URI").is_some() {
-            eprintln!("skipped: faults cannot be ordered from the MongoDB in TRIBUTARY_TEST_MONGODB_URI");
-            return None;
-        }
-        let standin = Standin::start(Config {
+        Self::configured(Config {
             window,
             ..Config::default()
         })
         .await
-        .expect("the stand-in starts");
+    }
+
+    /// As above, with any configuration.
+    pub(crate) async fn configured(config: Config) -> Option<Self> {
+        if std::env::var_os("TRIBUTARY_TEST_MONGODB_URI").is_some() {
+            eprintln!("skipped: faults cannot be ordered from the MongoDB in TRIBUTARY_TEST_MONGODB_URI");
+            return None;
+        }
+        let standin = Standin::start(config).await.expect("the stand-in starts");
         Some(Self {
             uri: standin.uri(),
             standin: Some(standin),
