@@ -6,18 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use crate::info::{ConnectInfo, KafkaInfo, KubernetesInfo};
+use crate::info::{ConnectInfo, KafkaInfo, KubernetesInfo, SecureInfo};
 use crate::kafka::{self, LOG4J2, properties};
 use crate::ports;
 use crate::progress::say;
 use crate::serve::Context;
 use crate::setup::{self, Tool};
+use crate::tls_proxy::{self, Rules};
 
 /// Where Connect runs.
 pub const NAMESPACE: &str = "kafka";
@@ -30,6 +33,8 @@ pub const SOURCES_PATH: &str = "/opt/tributary/sources";
 /// Alias of the workers' DirectoryConfigProvider.
 pub const PROVIDER: &str = "dir";
 
+/// Who may use the REST API through its guarded door.
+const USER: &str = "tributary";
 const DEBEZIUM: &str = "io.debezium:debezium-connector-mongodb:3.6.1.Final:tar.gz:plugin";
 const LIBRARIES_PATH: &str = "/opt/kafka/libs";
 const PLUGINS_PATH: &str = "/opt/kafka/plugins";
@@ -61,10 +66,50 @@ pub fn raise(
     context.apply(kubernetes, &list.to_string())?;
     await_available(context, kubernetes)?;
     say(format!("Kafka Connect answers at 127.0.0.1:{port}"));
+    let (user, password) = (USER.to_owned(), format!("{}-connect", context.id));
+    let tls = context.tls()?;
+    let rules = Rules {
+        authorization: Some(basic(&user, &password)),
+        rewrite: None,
+    };
+    let guarded = tls_proxy::start(
+        Arc::clone(&tls.server),
+        SocketAddr::from(([127, 0, 0, 1], port)),
+        rules,
+    )?;
     Ok(ConnectInfo {
+        secure: Some(SecureInfo {
+            address: format!("https://{guarded}"),
+            user,
+            password,
+            ca: tls.ca.clone(),
+        }),
         url: format!("http://127.0.0.1:{port}"),
         deployment: Some(format!("{NAMESPACE}/{DEPLOYMENT}")),
     })
+}
+
+/// The header that basic auth wants.
+fn basic(user: &str, password: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let text = format!("{user}:{password}");
+    let encoded: String = text
+        .as_bytes()
+        .chunks(3)
+        .flat_map(|chunk| {
+            let bits = (0..3).fold(0_u32, |bits, i| {
+                bits << 8 | u32::from(chunk.get(i).copied().unwrap_or(0))
+            });
+            (0..4).map(move |i| {
+                if i <= chunk.len() {
+                    char::from(DIGITS[(bits >> (18 - 6 * i) & 63) as usize])
+                } else {
+                    '='
+                }
+            })
+        })
+        .collect();
+    format!("Basic {encoded}")
 }
 
 fn await_available(context: &Context, kubernetes: &KubernetesInfo) -> Result<()> {
@@ -283,6 +328,17 @@ fn deployment(image: &str, port: u16, mounts: &HostMounts) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn basic_auth_is_spelled_as_clients_do() {
+        assert_eq!(
+            basic("Aladdin", "open sesame"),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
+        assert_eq!(basic("a", "b"), "Basic YTpi");
+        assert_eq!(basic("a", "bc"), "Basic YTpiYw==");
+        assert_eq!(basic("ab", "cd"), "Basic YWI6Y2Q=");
+    }
 
     #[test]
     fn the_pod_sees_the_secret_where_the_provider_may_read() {

@@ -49,6 +49,19 @@ pub struct NodeInfo {
 #[serde(rename_all = "camelCase")]
 pub struct KafkaInfo {
     pub bootstrap: String,
+    /// The same broker by SASL_SSL with SCRAM-SHA-512 (`host:port`).
+    pub secure: Option<SecureInfo>,
+}
+
+/// A server's guarded door: TLS by the stage's own authority, and who may come in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecureInfo {
+    pub address: String,
+    pub user: String,
+    pub password: String,
+    /// PEM file with the authority that signed its certificate.
+    pub ca: PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,6 +70,8 @@ pub struct ConnectInfo {
     pub url: String,
     /// The Deployment it runs as, as `namespace/name`: scale it to take Connect away.
     pub deployment: Option<String>,
+    /// The same worker by TLS and basic auth (`https://host:port`).
+    pub secure: Option<SecureInfo>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,6 +93,8 @@ pub struct StarrocksInfo {
     pub mysql: String,
     pub user: String,
     pub password: String,
+    /// The frontend by TLS (`https://host:port`); its redirects lead to a backend by TLS.
+    pub secure: Option<SecureInfo>,
     /// Faults on demand; only the stand-in has it.
     pub admin_url: Option<String>,
     /// Figures must say so.

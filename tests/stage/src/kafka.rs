@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::info::KafkaInfo;
+use crate::info::{KafkaInfo, SecureInfo};
 use crate::ports;
 use crate::progress::say;
 use crate::serve::Context;
+use crate::server::Server;
 use crate::setup::{self, Tool};
 
 /// Kafka and everything that Connect needs beside it: one set of libraries, one class path.
@@ -31,6 +32,9 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// The storage is formatted once per cache, so every stage's cluster has the same id.
 const CLUSTER_ID: &str = "VHJpYnV0YXJ5LXN0YWdlLQ";
 const METADATA: i16 = 3;
+/// A user of the guarded listener. In the storage from the beginning, which is made once: so it is no secret.
+const USER: &str = "tributary";
+const PASSWORD: &str = "stage-kafka";
 
 /// Log to stdout; the caller knows where that goes.
 pub(crate) const LOG4J2: &str = "\
@@ -63,22 +67,55 @@ fn start(context: &Context, libraries: &Path, formatted: &Path) -> Result<KafkaI
     let broker = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
     let controller = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
     let config = dir.join("server.properties");
-    fs::write(&config, server_properties(broker, controller, &logs))?;
+    let tls = context.tls()?;
+    let guarded = SocketAddr::from(([127, 0, 0, 1], ports::free()?));
+    let guard = Guard {
+        address: guarded,
+        key_store: &tls.key_store,
+    };
+    fs::write(
+        &config,
+        server_properties(broker, controller, &logs, Some(&guard)),
+    )?;
     let log4j2 = dir.join("log4j2.properties");
     fs::write(&log4j2, LOG4J2)?;
+    let libraries = libraries.to_owned();
+    let launch = move |context: &Context| launch(context, &libraries, &config, &log4j2, broker);
+    context.keep_restartable(launch(context)?, launch);
+    say(format!("Kafka answers at {broker}"));
+    Ok(KafkaInfo {
+        bootstrap: broker.to_string(),
+        secure: Some(SecureInfo {
+            address: guarded.to_string(),
+            user: USER.to_owned(),
+            password: PASSWORD.to_owned(),
+            ca: tls.ca.clone(),
+        }),
+    })
+}
 
+/// The listener that wants TLS and a password.
+struct Guard<'a> {
+    address: SocketAddr,
+    key_store: &'a Path,
+}
+
+/// Starts the broker on the storage that its configuration names and waits until clients find it.
+fn launch(
+    context: &Context,
+    libraries: &Path,
+    config: &Path,
+    log4j2: &Path,
+    broker: SocketAddr,
+) -> Result<Server> {
     let mut command = java(libraries);
     command
         .arg(format!("-Dlog4j2.configurationFile={}", log4j2.display()))
         .args([HEAP, "kafka.Kafka"])
-        .arg(&config);
+        .arg(config);
     let server = context.spawn("kafka", &mut command)?;
     server.wait_ready(READY_WITHIN, || brokers(broker).map(|count| count == 1))?;
-    context.keep(server);
-    say(format!("Kafka answers at {broker}"));
-    Ok(KafkaInfo {
-        bootstrap: broker.to_string(),
-    })
+    Ok(server)
 }
 
 /// The folder with the libraries of Kafka and Connect.
@@ -99,9 +136,30 @@ fn java(libraries: &Path) -> Command {
     command
 }
 
-fn server_properties(broker: SocketAddr, controller: SocketAddr, logs: &Path) -> String {
-    let listeners = format!("PLAINTEXT://{broker},CONTROLLER://{controller}");
-    properties(&[
+fn server_properties(
+    broker: SocketAddr,
+    controller: SocketAddr,
+    logs: &Path,
+    guard: Option<&Guard<'_>>,
+) -> String {
+    let mut listeners = format!("PLAINTEXT://{broker},CONTROLLER://{controller}");
+    if let Some(guard) = guard {
+        listeners += &format!(",GUARDED://{}", guard.address);
+    }
+    let key_store = guard.map(|guard| guard.key_store.display().to_string());
+    let guarded: &[(&str, &str)] = match &key_store {
+        Some(key_store) => &[
+            ("listener.name.guarded.sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+            (
+                "listener.name.guarded.scram-sha-512.sasl.jaas.config",
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+            ),
+            ("listener.name.guarded.ssl.keystore.type", "PEM"),
+            ("listener.name.guarded.ssl.keystore.location", key_store),
+        ],
+        None => &[],
+    };
+    let base = properties(&[
         ("process.roles", "broker,controller"),
         ("node.id", "1"),
         ("controller.quorum.voters", &format!("1@{controller}")),
@@ -110,7 +168,7 @@ fn server_properties(broker: SocketAddr, controller: SocketAddr, logs: &Path) ->
         ("advertised.listeners", &listeners),
         (
             "listener.security.protocol.map",
-            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,GUARDED:SASL_SSL",
         ),
         ("log.dirs", &logs.display().to_string()),
         ("auto.create.topics.enable", "false"),
@@ -125,7 +183,8 @@ fn server_properties(broker: SocketAddr, controller: SocketAddr, logs: &Path) ->
         ("broker.session.timeout.ms", "60000"),
         // A test's consumer is alone in its group: nobody to wait for.
         ("group.initial.rebalance.delay.ms", "0"),
-    ])
+    ]);
+    base + &properties(guarded)
 }
 
 /// A Java properties file. Values hold no character that would need escaping beyond the backslash.
@@ -139,18 +198,20 @@ pub(crate) fn properties(entries: &[(&str, &str)]) -> String {
 /// A formatted, empty storage. Formatting costs the start of a JVM, and its result depends on nothing that differs
 /// between two stages as long as the voters are static: so it is made once.
 fn formatted_storage(libraries: &Path) -> Result<PathBuf> {
-    let inputs = [&LIBRARIES[..], &[CLUSTER_ID]].concat();
+    let user = format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]");
+    let inputs = [&LIBRARIES[..], &[CLUSTER_ID, &user]].concat();
     let dir = setup::entry("kafka", "storage", &inputs, |dir| {
         let logs = dir.join("data");
         let config = dir.join("server.properties");
         // Nobody listens there; the two only have to differ.
         let [broker, controller] = [9, 10].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        fs::write(&config, server_properties(broker, controller, &logs))?;
+        fs::write(&config, server_properties(broker, controller, &logs, None))?;
         let classes = libraries.join("*");
         Tool::new("java", "formatting Kafka's storage")
             .args(["-cp".as_ref(), classes.as_os_str()])
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
             .args([&config])
+            .args(["--add-scram", &user])
             .run()
     })?;
     Ok(dir.join("data"))

@@ -5,6 +5,7 @@
 
 pub mod binary;
 pub mod connect;
+pub mod control;
 pub mod images;
 pub mod info;
 pub mod init;
@@ -20,6 +21,8 @@ pub mod setup;
 pub mod stage;
 pub mod standins;
 pub mod state;
+mod tls;
+mod tls_proxy;
 
 pub use info::StageInfo;
 pub use parts::{Options, Part, Parts};

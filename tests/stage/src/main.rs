@@ -6,9 +6,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tributary_stage::control::{self, Action};
 use tributary_stage::images::product;
 use tributary_stage::preflight::{self, Verdict};
 use tributary_stage::{Options, Parts, Stage, init, serve, setup, state};
@@ -46,6 +47,15 @@ enum Command {
         /// Where to; by default `images` in cargo's target folder.
         dir: Option<PathBuf>,
     },
+    /// Takes a server of a running stage away and brings it back: stop, kill, start, restart, pause, resume.
+    Control {
+        action: Action,
+        /// kafka or standin-mongodb; pause and resume go with every server that has a log.
+        server: String,
+        /// The stage's folder; not needed where only one runs.
+        #[arg(long)]
+        stage: Option<PathBuf>,
+    },
     /// Removes what stages left that were killed.
     Clean {
         /// Also everything that set-up built and installed, and all logs.
@@ -78,6 +88,14 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup { parts } => prepare(parts).map(|()| ExitCode::SUCCESS),
         Command::Up { parts, images } => up(parts, Options { images }),
         Command::Images { dir } => images(dir.as_deref()).map(|()| ExitCode::SUCCESS),
+        Command::Control {
+            action,
+            server,
+            stage,
+        } => {
+            let stage = stage.map_or_else(only_stage, Ok)?;
+            control::order(&stage, action, &server).map(|()| ExitCode::SUCCESS)
+        }
         Command::Clean { cache } => clean(cache).map(|()| ExitCode::SUCCESS),
         Command::Env => show_environment().map(|()| ExitCode::SUCCESS),
         Command::Init { plan } => Ok(init::run(&plan)?
@@ -85,6 +103,14 @@ fn run(command: Command) -> Result<ExitCode> {
             .map_or(ExitCode::FAILURE, |code: u8| code.into())),
         // Its error was announced to the holder, who shows it.
         Command::Serve { plan } => Ok(serve::run(&plan).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)),
+    }
+}
+
+fn only_stage() -> Result<PathBuf> {
+    match state::running().as_slice() {
+        [stage] => Ok(stage.clone()),
+        [] => bail!("no stage runs"),
+        several => bail!("several stages run; name one with --stage: {several:?}"),
     }
 }
 
@@ -157,7 +183,7 @@ fn show_environment() -> Result<()> {
     Ok(())
 }
 
-const VARIABLES: [(&str, &str); 8] = [
+const VARIABLES: [(&str, &str); 10] = [
     ("TRIBUTARY_CACHE", "where set-up keeps what it built or installed"),
     (
         "TRIBUTARY_TEST_KUBECONFIG",
@@ -174,6 +200,14 @@ const VARIABLES: [(&str, &str); 8] = [
     (
         "TRIBUTARY_TEST_STARROCKS_FE",
         "a real StarRocks instead of the stand-in: http://host:8030",
+    ),
+    (
+        "TRIBUTARY_TEST_STANDIN_MONGODB",
+        "a built MongoDB stand-in, so that it is not compiled",
+    ),
+    (
+        "TRIBUTARY_TEST_STANDIN_STARROCKS",
+        "a built StarRocks stand-in, so that it is not compiled",
     ),
     ("TRIBUTARY_TEST_STARROCKS_MYSQL", "its MySQL protocol: host:9030"),
     ("TRIBUTARY_TEST_STARROCKS_USER", "its user, by default root"),

@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::setup::tail;
 
+/// What a server may take to end in order.
+const PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN_PROBES: Duration = Duration::from_millis(50);
 
 /// A running server. It is not stopped on drop: the stage's namespace ends it with everything else; [`Server::stop`]
@@ -130,19 +132,43 @@ impl Server {
         self.pid.as_raw_nonzero().get()
     }
 
+    /// Freezes it, or lets it go on.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        kill_process(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))
+    }
+
+    /// Asks it to end and awaits that; one that takes too long is killed.
+    pub fn terminate(&self) -> Result<()> {
+        if self.ended().is_none() {
+            kill_process(self.pid, Signal::TERM).with_context(|| format!("cannot signal {}", self.name))?;
+            if self.ends_within(PATIENCE) {
+                return Ok(());
+            }
+        }
+        self.stop()
+    }
+
     /// Kills it and awaits its end.
     pub fn stop(&self) -> Result<()> {
         if self.ended().is_none() {
             kill_process(self.pid, Signal::KILL).with_context(|| format!("cannot kill {}", self.name))?;
-            let begun = Instant::now();
-            while self.ended().is_none() {
-                if begun.elapsed() > Duration::from_secs(10) {
-                    bail!("{} was killed and is still there after 10s", self.name);
-                }
-                thread::sleep(Duration::from_millis(5));
+            if !self.ends_within(Duration::from_secs(10)) {
+                bail!("{} was killed and is still there after 10s", self.name);
             }
         }
         Ok(())
+    }
+
+    fn ends_within(&self, wait: Duration) -> bool {
+        let begun = Instant::now();
+        while self.ended().is_none() {
+            if begun.elapsed() > wait {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
     }
 
     /// The error that says what a reader needs: what happened, how it ended, the end of the log and where the rest is.

@@ -13,8 +13,9 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use wait_timeout::ChildExt as _;
 
+use crate::control::{self, Action};
 use crate::info::StageInfo;
-use crate::parts::{Options, Parts};
+use crate::parts::{Options, Part, Parts};
 use crate::progress::{self, say};
 use crate::setup::is_root;
 use crate::{binary, preflight, state};
@@ -106,6 +107,11 @@ impl Stage {
 
     pub fn info(&self) -> &StageInfo {
         &self.info
+    }
+
+    /// Takes a part's server away, brings it back, or freezes it; the stage goes on. Returns when that is done.
+    pub fn control(&self, action: Action, part: Part) -> Result<()> {
+        control::order(&self.info.state_dir, action, control::server_of(part)?)
     }
 
     /// Whether it still runs; waits that long for its end. It ends by itself only when one of its servers did, which it

@@ -2,21 +2,24 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 use crate::binary;
-use crate::info::{MongodbInfo, StarrocksInfo};
+use crate::info::{MongodbInfo, SecureInfo, StarrocksInfo};
 use crate::parts::{Part, Parts};
 use crate::progress::say;
 use crate::serve::Context;
+use crate::tls_proxy::{self, Rules};
 
 const READY: Duration = Duration::from_secs(60);
 
 /// Not empty, so that whoever forgets credentials fails here as at a customer's.
 const STARROCKS_PASSWORD: &str = "stage";
+const MONGODB_USER: &str = "stage";
 
 /// What a stand-in's ready line says.
 #[derive(Deserialize)]
@@ -47,22 +50,33 @@ fn variable(name: &str) -> Option<String> {
 
 /// Builds the stand-ins of what the parts want and no variable replaces.
 pub fn prepare(parts: Parts) -> Result<Programs> {
-    let mongodb = parts.has(Part::Mongodb) && external_mongodb().is_none();
-    let starrocks = parts.has(Part::Starrocks) && variable("TRIBUTARY_TEST_STARROCKS_FE").is_none();
+    // Built ones, for who works on something else: DataFusion takes long to compile.
+    let ready_made = |name| variable(name).map(PathBuf::from);
+    let mut programs = Programs {
+        mongodb: ready_made("TRIBUTARY_TEST_STANDIN_MONGODB"),
+        starrocks: ready_made("TRIBUTARY_TEST_STANDIN_STARROCKS"),
+    };
+    let mongodb = parts.has(Part::Mongodb) && external_mongodb().is_none() && programs.mongodb.is_none();
+    let starrocks = parts.has(Part::Starrocks)
+        && variable("TRIBUTARY_TEST_STARROCKS_FE").is_none()
+        && programs.starrocks.is_none();
     let wanted: Vec<&str> = [(mongodb, "standin-mongodb"), (starrocks, "standin-starrocks")]
         .iter()
         .filter(|(is, _)| *is)
         .map(|(_, name)| *name)
         .collect();
     if wanted.is_empty() {
-        return Ok(Programs::default());
+        return Ok(programs);
     }
     say(format!("building {} (cargo)", wanted.join(" and ")));
     let mut built = binary::build(binary::Selection::AsCargoTest, &wanted)?.into_iter();
-    Ok(Programs {
-        mongodb: if mongodb { built.next() } else { None },
-        starrocks: if starrocks { built.next() } else { None },
-    })
+    if mongodb {
+        programs.mongodb = built.next();
+    }
+    if starrocks {
+        programs.starrocks = built.next();
+    }
+    Ok(programs)
 }
 
 fn external_mongodb() -> Option<MongodbInfo> {
@@ -86,6 +100,7 @@ fn external_starrocks() -> Result<Option<StarrocksInfo>> {
         mysql,
         user: variable("TRIBUTARY_TEST_STARROCKS_USER").unwrap_or_else(|| "root".to_owned()),
         password: variable("TRIBUTARY_TEST_STARROCKS_PASSWORD").unwrap_or_default(),
+        secure: None,
         admin_url: None,
         stand_in: false,
     }))
@@ -100,14 +115,40 @@ pub(crate) fn start_mongodb(context: &Context, programs: &Programs) -> Result<Mo
         .mongodb
         .as_ref()
         .context("the MongoDB stand-in was built")?;
-    let (server, ready) =
-        context.spawn_announcing::<MongodbReady>("standin-mongodb", &mut Command::new(program), READY)?;
-    context.keep(server);
+    // Each stage its own, so that it can be searched for where it must not be.
+    let password = format!("{}-mongodb", context.id);
+    let launch = {
+        let (program, data) = (program.clone(), context.dir("mongodb")?);
+        let user = format!("{MONGODB_USER}:{password}");
+        move |context: &Context, listen: &str, admin: &str| {
+            let mut command = Command::new(&program);
+            command
+                .args(["--listen", listen, "--admin", admin, "--user", &user, "--data"])
+                .arg(&data);
+            context.spawn_announcing::<MongodbReady>("standin-mongodb", &mut command, READY)
+        }
+    };
+    let (server, ready) = launch(context, "127.0.0.1:0", "127.0.0.1:0")?;
+    let (listen, admin) = (authority(&ready.uri)?, authority(&ready.admin)?);
+    context.keep_restartable(server, move |context| {
+        launch(context, &listen, &admin).map(|(server, _)| server)
+    });
     Ok(MongodbInfo {
-        uri: ready.uri,
+        uri: ready
+            .uri
+            .replacen("mongodb://", &format!("mongodb://{MONGODB_USER}:{password}@"), 1),
         admin_url: Some(ready.admin),
         stand_in: true,
     })
+}
+
+/// `host:port` of an address.
+fn authority(url: &str) -> Result<String> {
+    let rest = url
+        .split_once("://")
+        .with_context(|| format!("{url} is no address"))?
+        .1;
+    Ok(rest.split('/').next().unwrap_or(rest).to_owned())
 }
 
 /// Raises the StarRocks stand-in, unless a real one is named.
@@ -125,7 +166,28 @@ pub(crate) fn start_starrocks(context: &Context, programs: &Programs) -> Result<
         READY,
     )?;
     context.keep(server);
+    let tls = context.tls()?;
+    let backend = tls_proxy::start(
+        Arc::clone(&tls.server),
+        authority(&ready.be_http)?.parse()?,
+        Rules::default(),
+    )?;
+    let rules = Rules {
+        rewrite: Some((ready.be_http.clone(), format!("https://{backend}"))),
+        authorization: None,
+    };
+    let frontend = tls_proxy::start(
+        Arc::clone(&tls.server),
+        authority(&ready.fe_http)?.parse()?,
+        rules,
+    )?;
     Ok(StarrocksInfo {
+        secure: Some(SecureInfo {
+            address: format!("https://{frontend}"),
+            user: "root".to_owned(),
+            password: STARROCKS_PASSWORD.to_owned(),
+            ca: tls.ca.clone(),
+        }),
         fe_http: ready.fe_http,
         be_http: Some(ready.be_http),
         mysql: ready.mysql,

@@ -295,6 +295,8 @@ fn kubelet_config(
         "syncFrequency": "1s",
         "configMapAndSecretChangeDetectionStrategy": "Watch",
         "fileCheckFrequency": "1m",
+        // Tests kill containers every few seconds; five minutes of back-off would test nothing.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "1s"},
         "nodeStatusUpdateFrequency": "10s",
         "shutdownGracePeriod": "0s",
         "serializeImagePulls": true,

@@ -4,6 +4,7 @@ mod context;
 
 use std::fs;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -15,13 +16,16 @@ use crate::info::{MongodbInfo, StageInfo, StarrocksInfo};
 use crate::parts::Part;
 use crate::progress::say;
 use crate::stage::{Announcement, Plan};
-use crate::{connect, images, kafka, kubernetes, standins, state};
+use crate::{connect, control, images, kafka, kubernetes, standins, state};
 
 /// Raises the plan's parts and watches over them; returns only with the error that ended the stage.
 pub fn run(plan: &str) -> Result<()> {
     let Plan { id, parts, options } = serde_json::from_str(plan).context("cannot read the plan")?;
     let context = Context::new(id.clone(), parts, options, state::dir(&id), state::logs(&id)?);
-    let info = or_end(publish(&context, raise(&context)));
+    let context = Arc::new(context);
+    let info = raise(&context);
+    or_end(control::serve(&context));
+    let info = or_end(publish(&context, info));
     announce(&Announcement::Ready(Box::new(info)))?;
     watch(&context)
 }
@@ -107,8 +111,12 @@ fn announce(announcement: &Announcement) -> Result<()> {
 /// A stage with a dead server is no stage: it ends, saying which and why.
 fn watch(context: &Context) -> Result<()> {
     loop {
-        if let Some(dead) = context.servers().iter().find(|server| server.ended().is_some()) {
-            let error = dead.failure("ended, and the stage with it");
+        if let Some(dead) = context
+            .servers()
+            .iter()
+            .find(|kept| !kept.away && kept.server.ended().is_some())
+        {
+            let error = dead.server.failure("ended, and the stage with it");
             say(format!("{error:#}"));
             bail!("a server ended");
         }
