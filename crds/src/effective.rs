@@ -12,8 +12,8 @@ use crate::duration;
 use crate::mapping::FieldError;
 use crate::names::{self, Owner};
 use crate::pipeline::{
-    Capture, ColumnOverride, Dataset, HotTable, MongoDbSource, RelaySettings, ResourceAmounts, SnapshotMode,
-    TenantPipeline,
+    Capture, ColumnOverride, Dataset, DesiredState, HotTable, MongoDbSource, RelaySettings, ResourceAmounts,
+    SnapshotMode, TenantPipeline,
 };
 use crate::platform::{DataPlatform, Defaults};
 use crate::quantity::Quantity;
@@ -58,6 +58,7 @@ pub struct EffectivePipeline {
     pub freshness: EffectiveFreshness,
     pub relay: EffectiveRelay,
     pub deletion_policy: DeletionPolicy,
+    pub desired_state: DesiredState,
     pub datasets: Vec<EffectiveDataset>,
 }
 
@@ -226,6 +227,7 @@ pub fn effective(
         freshness: merged.freshness,
         relay: merged.relay,
         deletion_policy: merged.deletion_policy,
+        desired_state: spec.desired_state.unwrap_or_default(),
         datasets,
         source,
         owner,

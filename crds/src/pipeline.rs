@@ -73,9 +73,56 @@ pub struct TenantPipelineSpec {
     /// Whether topics and own tables go with the pipeline. Default: the platform's, else Retain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// What a deletion does about a system that does not answer. Default: the platform's, else Wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_unreachable: Option<OnUnreachable>,
+    /// Running (default), SinksPaused (the source is captured, nothing is loaded) or Stopped (nothing runs; a source keeps history
+    /// only for so long).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_state: Option<DesiredState>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub datasets: Vec<Dataset>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum DesiredState {
+    #[default]
+    Running,
+    SinksPaused,
+    Stopped,
+}
+
+/// How long a deletion insists on systems that do not answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.action == 'Orphan') == has(self.after)")
+    .message("after belongs to action: Orphan, and is required there"))]
+pub struct OnUnreachable {
+    /// Wait (default), or Orphan: let go and list what is left.
+    pub action: UnreachableAction,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Duration>,
+}
+
+impl OnUnreachable {
+    /// The bound, where one is set. A duration that cannot be read was refused by the API server; should one be stored, it asks
+    /// for patience.
+    pub fn orphans_after(&self) -> Option<std::time::Duration> {
+        match self.action {
+            UnreachableAction::Wait => None,
+            UnreachableAction::Orphan => self.after.as_ref()?.parse().ok(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum UnreachableAction {
+    #[default]
+    Wait,
+    Orphan,
 }
 
 /// Where changes come from: exactly one member.

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
-use crate::pipeline::{Freshness, RelaySettings};
+use crate::pipeline::{Freshness, OnUnreachable, RelaySettings};
 use crate::quantity::Quantity;
 use crate::reference::{AllowedNamespaces, SecretRef};
 use crate::status::Condition;
@@ -117,6 +117,16 @@ pub struct Kafka {
     /// `host:port` each.
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 260), regex(pattern = "^[^/:,${} ]+:[0-9]{1,5}$")), extend("x-kubernetes-list-type" = "atomic"))]
     pub bootstrap_servers: Vec<String>,
+    /// Compacted topic with claims and generations, created by the operator. Default: tributary-ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 249), regex(pattern = "^[a-zA-Z0-9._-]+$"))]
+    pub ledger_topic: Option<String>,
+}
+
+impl Kafka {
+    pub fn ledger_topic(&self) -> &str {
+        self.ledger_topic.as_deref().unwrap_or("tributary-ledger")
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -227,6 +237,9 @@ pub struct Defaults {
     pub relay: Option<RelaySettings>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// What a deletion does about a system that does not answer. Default: Wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_unreachable: Option<OnUnreachable>,
 }
 
 /// How topics are created.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::leader::Settings;
+
 /// Runs CDC analytics pipelines as custom resources.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tributary-operator", version)]
@@ -30,6 +32,23 @@ pub struct Args {
     #[arg(long, env = "TRIBUTARY_RESYNC_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub resync_seconds: u64,
 
+    /// Name of the Lease that says which of several operators writes.
+    #[arg(long, env = "TRIBUTARY_LEASE_NAME", default_value = "tributary-operator")]
+    pub lease_name: String,
+
+    /// Namespace of that Lease; default: this pod's, or the kubeconfig's.
+    #[arg(long, env = "TRIBUTARY_LEASE_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// How long a silent holder keeps the Lease, in seconds: how long a crash goes unnoticed. It writes for two thirds of that
+    /// after its last renewal.
+    #[arg(long, env = "TRIBUTARY_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
+    pub lease_seconds: u64,
+
+    /// This process in the Lease: different for every one that may be alive at the same time. Default: a random one.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+
     #[arg(long, env = "TRIBUTARY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
 }
@@ -41,6 +60,18 @@ pub enum LogFormat {
 }
 
 impl Args {
+    /// The election this process takes part in; `namespace` is where the client works by default.
+    pub fn election(&self, namespace: &str) -> Settings {
+        let named = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
+        Settings {
+            namespace: named(&self.lease_namespace).unwrap_or_else(|| namespace.to_owned()),
+            name: self.lease_name.clone(),
+            identity: named(&self.identity)
+                .unwrap_or_else(|| format!("tributary-operator-{:016x}", fastrand::u64(..))),
+            duration: Duration::from_secs(self.lease_seconds),
+        }
+    }
+
     pub fn resync(&self) -> Duration {
         Duration::from_secs(self.resync_seconds)
     }

@@ -17,6 +17,7 @@ use crate::backend::{Backend, BackendError, BackendResult, ErrorClass};
 use crate::context::lock;
 use crate::error::Error;
 use crate::kubernetes::Kubernetes;
+use crate::leader::Fence;
 
 /// Clients kept per system; far above the number of platforms, it only bounds what rotated passwords leave behind.
 const KEPT: usize = 64;
@@ -25,8 +26,8 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Endpoints, user and password.
 type StarRocksKey = (Vec<String>, String, String);
 
-#[derive(Default)]
 pub struct BackendPool {
+    fence: Fence,
     kafka: Mutex<HashMap<Vec<String>, KafkaAdmin>>,
     connect: Mutex<HashMap<String, ConnectClient>>,
     starrocks: Mutex<HashMap<StarRocksKey, StarRocksClient>>,
@@ -47,6 +48,17 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl BackendPool {
+    /// Clients that write only while `fence` is open.
+    pub fn new(fence: Fence) -> Self {
+        Self {
+            fence,
+            kafka: Mutex::default(),
+            connect: Mutex::default(),
+            starrocks: Mutex::default(),
+            http: Mutex::default(),
+        }
+    }
+
     pub fn kafka(&self, platform: &DataPlatform) -> BackendResult<KafkaAdmin> {
         let servers = platform.spec.kafka.bootstrap_servers.clone();
         cached(&self.kafka, servers.clone(), || {
@@ -54,12 +66,15 @@ impl BackendPool {
                 bootstrap_servers: servers,
                 ..KafkaOptions::default()
             })
+            .map(|client| client.fenced(self.fence.clone()))
         })
     }
 
     pub fn connect(&self, platform: &DataPlatform) -> BackendResult<ConnectClient> {
         let url = &platform.spec.connect.url;
-        cached(&self.connect, url.clone(), || ConnectClient::new(url))
+        cached(&self.connect, url.clone(), || {
+            ConnectClient::new(url).map(|client| client.fenced(self.fence.clone()))
+        })
     }
 
     pub fn starrocks(
@@ -77,7 +92,9 @@ impl BackendPool {
             options.user.clone(),
             options.password.clone(),
         );
-        cached(&self.starrocks, key, || StarRocksClient::new(&options))
+        cached(&self.starrocks, key, || {
+            StarRocksClient::new(&options).map(|client| client.fenced(self.fence.clone()))
+        })
     }
 
     /// A client for plain HTTP questions (relays' `/status`, FE health).

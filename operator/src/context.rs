@@ -17,6 +17,7 @@ use crate::args::Args;
 use crate::backends::BackendPool;
 use crate::error;
 use crate::kubernetes::{Kubernetes, Namespaced};
+use crate::ledger::Ledgers;
 use crate::pipeline::memory::Memory;
 use crate::server::Watchdog;
 use crate::telemetry::{ApiWrite, Kind, Metrics};
@@ -27,6 +28,7 @@ pub struct Context {
     pub watchdog: Arc<Watchdog>,
     pub stores: Stores,
     pub backends: BackendPool,
+    pub ledgers: Ledgers,
     pub attempts: Attempts,
     pub memory: Memory,
     pub relay_image: String,
@@ -63,16 +65,23 @@ impl Context {
                 pipeline: recorder("tributary.dev/pipeline"),
                 table: recorder("tributary.dev/table"),
             },
+            backends: BackendPool::new(kubernetes.fence().clone()),
+            ledgers: Ledgers::default(),
             kubernetes,
             metrics,
             watchdog,
             stores,
-            backends: BackendPool::default(),
             attempts: Attempts::default(),
             memory: Memory::default(),
             relay_image: args.relay_image.clone(),
             resync: args.resync(),
         }
+    }
+
+    /// Whether a namespace is being deleted.
+    pub fn namespace_goes(&self, name: &str) -> bool {
+        let namespace = self.stores.namespace(name);
+        namespace.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
     }
 
     /// Tells people about a transition. Never an error: nothing may depend on events (a terminating namespace refuses them).
@@ -94,6 +103,9 @@ impl Context {
         };
         let reference = about.object_ref(&());
         let publish = recorder.publish(&event, &reference);
+        if self.kubernetes.fence().check().is_err() {
+            return;
+        }
         match tokio::time::timeout(crate::kubernetes::CALL_TIMEOUT, publish).await {
             Ok(Ok(())) => self.metrics.wrote(ApiWrite::Event),
             Ok(Err(error)) => tracing::debug!(%error, reason, "event not published"),

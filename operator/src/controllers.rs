@@ -20,6 +20,7 @@ use crate::args::Args;
 use crate::context::{Context, Listed, Stores};
 use crate::error::{self, Error};
 use crate::kubernetes::{self, Kubernetes, Namespaced};
+use crate::leader::{Election, Fence};
 use crate::server::{self, Watchdog};
 use crate::telemetry::{Kind, Metrics, Outcome};
 use crate::{pipeline, platform, table};
@@ -43,8 +44,50 @@ pub async fn run(args: Args) -> Result<(), String> {
 pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -> Result<(), Fatal> {
     let metrics = Metrics::default();
     let watchdog = Arc::new(Watchdog::default());
-    let kubernetes = Kubernetes::new(client.clone(), metrics.clone());
+    let fence = Fence::closed();
+    let settings = args.election(client.default_namespace());
+    let lease = format!("{}/{}", settings.namespace, settings.name);
+    let mut election = Election::new(client.clone(), settings, fence.clone(), metrics.clone());
+    let listen = args.listen;
+    let server = server::serve(listen, watchdog.clone(), metrics.clone(), shutdown.clone());
+    let work = async {
+        // Who waits for another's Lease does all that is asked of it.
+        if !election.win(&shutdown, || watchdog.set_ready()).await {
+            return Ok(());
+        }
+        let kubernetes = Kubernetes::new(client, metrics.clone(), fence);
+        let ended = tokio::select! {
+            ended = lead(args, kubernetes, metrics, watchdog.clone(), shutdown.clone()) => ended,
+            // What is under way is dropped where it stands: somebody else may be writing.
+            () = election.keep() => return Err(format!(
+                "Lease {lease} is lost, so another operator may be leading; this process ends and starts over as a candidate"
+            ).into()),
+        };
+        election.release().await;
+        ended
+    };
+    // A server that cannot listen ends everything; one that was asked to stop does not cut short what is under way.
+    let server = async {
+        match server.await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => format!("cannot serve on {listen}: {error}"),
+        }
+    };
+    tokio::select! {
+        ended = work => ended,
+        error = server => Err(error.into()),
+    }
+}
 
+/// Runs every controller until `shutdown` is cancelled.
+async fn lead(
+    args: Args,
+    kubernetes: Kubernetes,
+    metrics: Metrics,
+    watchdog: Arc<Watchdog>,
+    shutdown: CancellationToken,
+) -> Result<(), Fatal> {
+    let client = kubernetes.client();
     let (platforms, platform_writer) = reflector::store();
     let (pipelines, pipeline_writer) = reflector::store();
     let (tables, table_writer) = reflector::store();
@@ -56,7 +99,6 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
         namespaces,
         listed: Listed::default(),
     };
-    let listen = args.listen;
     let watched_namespaces = args
         .platform_namespaces
         .iter()
@@ -66,13 +108,12 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
     let settings = Config::default().concurrency(args.concurrency);
     let context = Arc::new(Context::new(
         kubernetes,
-        metrics.clone(),
+        metrics,
         watchdog.clone(),
         stores.clone(),
         &args,
     ));
 
-    let server = server::serve(listen, watchdog.clone(), metrics, shutdown.clone());
     let namespace_watch = watch_namespaces(
         &client,
         namespace_writer,
@@ -151,16 +192,8 @@ pub async fn run_with(args: Args, client: Client, shutdown: CancellationToken) -
             namespace_watch
         );
     };
-    // A server that cannot listen ends everything; one that was asked to stop does not cut short what is under way.
-    let server = async {
-        match server.await {
-            Ok(()) => std::future::pending().await,
-            Err(error) => format!("cannot serve on {listen}: {error}"),
-        }
-    };
     tokio::select! {
         () = work => Ok(()),
-        error = server => Err(error.into()),
         never_synced = ready => Err(never_synced.into()),
     }
 }

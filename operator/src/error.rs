@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kube::runtime::controller::Action;
 
+use crate::leader::NotLeading;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{call}: {source}")]
@@ -15,6 +17,12 @@ pub enum Error {
     },
     #[error("{call}: the API server did not answer within {after:?}")]
     KubernetesTimeout { call: String, after: Duration },
+    #[error("{call}: {source}")]
+    NotLeading {
+        call: String,
+        #[source]
+        source: NotLeading,
+    },
     #[error("{call}: {source}")]
     Serialise {
         call: String,

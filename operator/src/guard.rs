@@ -10,6 +10,10 @@ pub const ABLATE_ENV: &str = "TRIBUTARY_OPERATOR_ABLATE";
 pub enum Guard {
     /// DESIGN §2: two operators never both write.
     LeaderFence,
+    /// Rule 2: another topic id or partition count stops the lane.
+    TopicIdentity,
+    /// Rule 25: in a terminating namespace, what cannot be reached is left behind after a bound.
+    NamespaceYields,
 }
 
 impl Guard {
@@ -17,12 +21,34 @@ impl Guard {
     pub fn name(self) -> &'static str {
         match self {
             Self::LeaderFence => "leader-fence",
+            Self::TopicIdentity => "topic-identity",
+            Self::NamespaceYields => "namespace-yields",
         }
     }
 
     /// Whether the rule is kept: always, but in a debug build that was told otherwise.
     pub fn holds(self) -> bool {
         !cfg!(debug_assertions) || !ablated().iter().any(|name| name == self.name())
+    }
+}
+
+#[cfg(test)]
+impl Guard {
+    /// Runs one test of this binary in a process of its own, without this guard: it must fail.
+    pub(crate) fn assert_red(self, test: &str) {
+        let binary = std::env::current_exe().expect("a test binary");
+        let run = std::process::Command::new(binary)
+            .env(ABLATE_ENV, self.name())
+            .args(["--exact", test])
+            .output()
+            .expect("it starts");
+        let text = String::from_utf8_lossy(&run.stdout);
+        assert!(text.contains("running 1 test"), "there is no test {test}: {text}");
+        assert!(
+            !run.status.success(),
+            "{test} does not notice that {} is gone",
+            self.name()
+        );
     }
 }
 

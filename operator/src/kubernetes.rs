@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tributary_crds::names::FINALIZER;
 
 use crate::error::Error;
+use crate::leader::Fence;
 use crate::telemetry::{ApiWrite, Metrics};
 
 /// One Kubernetes call may take this long. kube's own retry (15 tries, up to 1000 s apart) is switched off: an object's turn
@@ -65,11 +66,21 @@ pub async fn connect() -> Result<Client, Box<dyn std::error::Error + Send + Sync
 pub struct Kubernetes {
     client: Client,
     metrics: Metrics,
+    fence: Fence,
 }
 
 impl Kubernetes {
-    pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, metrics }
+    pub fn new(client: Client, metrics: Metrics, fence: Fence) -> Self {
+        Self {
+            client,
+            metrics,
+            fence,
+        }
+    }
+
+    /// Whether this process may write; asked right before every write.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     pub fn client(&self) -> Client {
@@ -115,7 +126,8 @@ impl Kubernetes {
         let body = sealed(&typed(desired).map_err(|e| Error::serialise(what(), e))?);
         let params = PatchParams::apply(manager).force();
         let api = self.api::<K>(&namespace);
-        within(what, api.patch(&name, &params, &Patch::Apply(&body))).await?;
+        self.write(what, api.patch(&name, &params, &Patch::Apply(&body)))
+            .await?;
         self.metrics.wrote(ApiWrite::Apply);
         Ok(())
     }
@@ -128,7 +140,8 @@ impl Kubernetes {
         let body = typed(desired).map_err(|e| Error::serialise(what(), e))?;
         let params = PatchParams::apply(manager).force();
         let api = self.api::<K>(&namespace);
-        within(what, api.patch(&name, &params, &Patch::Apply(&body))).await?;
+        self.write(what, api.patch(&name, &params, &Patch::Apply(&body)))
+            .await?;
         self.metrics.wrote(ApiWrite::Apply);
         Ok(())
     }
@@ -156,7 +169,8 @@ impl Kubernetes {
         });
         let params = PatchParams::apply(STATUS_MANAGER).force();
         let api = self.api::<K>(&namespace);
-        within(what, api.patch_status(&name, &params, &Patch::Apply(&body))).await?;
+        self.write(what, api.patch_status(&name, &params, &Patch::Apply(&body)))
+            .await?;
         self.metrics.wrote(ApiWrite::Status);
         Ok(())
     }
@@ -168,7 +182,8 @@ impl Kubernetes {
             propagation_policy: Some(PropagationPolicy::Background),
             ..Default::default()
         };
-        match within(what, self.api::<K>(namespace).delete(name, &params)).await {
+        let api = self.api::<K>(namespace);
+        match self.write(what, api.delete(name, &params)).await {
             Ok(_) => {
                 self.metrics.wrote(ApiWrite::Delete);
                 Ok(())
@@ -211,9 +226,22 @@ impl Kubernetes {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..Default::default()
         };
-        within(what, api.patch_metadata(&name, &params, &Patch::Merge(&body))).await?;
+        self.write(what, api.patch_metadata(&name, &params, &Patch::Merge(&body)))
+            .await?;
         self.metrics.wrote(ApiWrite::Finalizer);
         Ok(())
+    }
+
+    /// A call that changes something: only while this process leads.
+    async fn write<T>(
+        &self,
+        what: impl Fn() -> String,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        self.fence
+            .check()
+            .map_err(|source| Error::NotLeading { call: what(), source })?;
+        within(what, call).await
     }
 }
 

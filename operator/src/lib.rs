@@ -12,6 +12,8 @@ pub mod controllers;
 pub mod error;
 pub mod guard;
 pub mod kubernetes;
+pub mod leader;
+pub mod ledger;
 pub mod pipeline;
 pub mod platform;
 pub mod publish;

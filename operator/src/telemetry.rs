@@ -73,6 +73,7 @@ pub struct Metrics {
     durations: Family<KindLabels, Histogram>,
     running: Family<KindLabels, Gauge>,
     writes: Family<WriteLabels, Counter>,
+    leader: Gauge,
 }
 
 impl Default for Metrics {
@@ -97,12 +98,19 @@ impl Default for Metrics {
             "Writes to the Kubernetes API; none at steady state",
             writes.clone(),
         );
+        let leader = Gauge::default();
+        registry.register(
+            "leader",
+            "1 while this process holds the Lease and writes",
+            leader.clone(),
+        );
         Self {
             registry: Arc::new(registry),
             reconciles,
             durations,
             running,
             writes,
+            leader,
         }
     }
 }
@@ -120,6 +128,11 @@ impl Metrics {
         self.durations
             .get_or_create(&KindLabels { kind })
             .observe(took.as_secs_f64());
+    }
+
+    /// Whether this process is the one that writes.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     pub fn wrote(&self, write: ApiWrite) {

@@ -43,6 +43,8 @@ reasons! {
     PipelineReason {
         // Ready
         Flowing,
+        /// As asked: nothing is loaded.
+        Paused,
         // Accepted
         Accepted,
         InvalidSpec,
@@ -52,6 +54,7 @@ reasons! {
         SecretNotFound,
         TenantClaimed,
         TopicClaimed,
+        CollectionClaimed,
         CapacityExceeded,
         LimitExceeded,
         // any layer
@@ -66,6 +69,8 @@ reasons! {
         // TopicsReady
         CreatingTopics,
         TopicConflict,
+        /// Gone, or another topic of the same name.
+        TopicRecreated,
         PartitionsChanged,
         // TablesReady
         ChildNotReady,
@@ -81,6 +86,8 @@ reasons! {
         // ConnectorReady
         Streaming,
         Snapshotting,
+        /// As asked.
+        Stopped,
         Creating,
         ConfigInvalid,
         ConnectorConflict,

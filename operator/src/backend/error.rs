@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::leader::NotLeading;
+
 /// Which system answered, or failed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backend {
@@ -105,6 +107,11 @@ impl BackendError {
             operation: operation.into(),
             message: bounded(message.into()),
         }
+    }
+
+    /// Nothing was sent.
+    pub fn not_leading(backend: Backend, operation: &str, why: NotLeading) -> Self {
+        Self::new(backend, ErrorClass::Transient, operation, why.to_string())
     }
 
     pub fn is_retryable(&self) -> bool {

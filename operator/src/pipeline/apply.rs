@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use tributary_crds::StarRocksTable;
@@ -11,9 +12,8 @@ use tributary_crds::names::Owner;
 use tributary_crds::platform::Mirrored;
 use tributary_crds::relay::digest_of;
 
-use super::ledger::Ledger;
+use super::claims;
 use super::memory::PipelineMemory;
-use super::observe::RELAY_COMPONENT;
 use super::plan::{Action, Plan};
 use super::validate::Accepted;
 use crate::backend::connect::{ConnectClient, ConnectorConfig};
@@ -51,11 +51,16 @@ fn layer(action: &Action) -> Layer {
         Action::RecordLedger(_) => Layer::Ledger,
         Action::CreateTopic(_) => Layer::Topics,
         Action::ApplyTable(_) | Action::DeleteTable(_) => Layer::Tables,
-        Action::ApplyConfigMap(_) | Action::DeleteConfigMap(_) | Action::ApplyRelay(_) => Layer::Relay,
+        Action::ApplyConfigMap(_)
+        | Action::DeleteConfigMap(_)
+        | Action::ApplyRelay(_)
+        | Action::StopRelay(_)
+        | Action::SeedPositions(..) => Layer::Relay,
         Action::MirrorCredential
         | Action::CreateConnector(_)
         | Action::ConfigureConnector(_)
         | Action::StartConnector
+        | Action::StopConnector
         | Action::RestartFailedTasks
         | Action::RestartConnector => Layer::Connector,
     }
@@ -97,7 +102,16 @@ async fn carry_out(
     let owner = &accepted.effective.owner;
     let connector = Connector { accepted, context };
     match action {
-        Action::RecordLedger(ledger) => record(ledger, accepted, context, &platform_namespace).await?,
+        Action::RecordLedger(entry) => claims::record(accepted, entry, context).await?,
+        Action::SeedPositions(offsets, seeded) => {
+            if !offsets.is_empty() {
+                let kafka = context.backends.kafka(&accepted.platform)?;
+                kafka
+                    .set_group_offsets(&owner.consumer_group(), offsets.clone())
+                    .await?;
+            }
+            claims::record(accepted, seeded, context).await?;
+        }
         Action::CreateTopic(topic) => {
             context
                 .backends
@@ -117,6 +131,7 @@ async fn carry_out(
         Action::ApplyConfigMap(map) => kubernetes.apply(map.as_ref(), FIELD_MANAGER).await?,
         Action::DeleteConfigMap(name) => kubernetes.delete::<ConfigMap>(&platform_namespace, name).await?,
         Action::ApplyRelay(relay) => kubernetes.apply(relay.as_ref(), FIELD_MANAGER).await?,
+        Action::StopRelay(name) => kubernetes.delete::<Deployment>(&platform_namespace, name).await?,
         Action::CreateConnector(config) => {
             if connector.validate(config, memory).await? {
                 connector
@@ -130,27 +145,12 @@ async fn carry_out(
                 connector.client()?.put_config(&owner.connector(), config).await?;
             }
         }
+        Action::StopConnector => connector.client()?.stop(&owner.connector()).await?,
         Action::StartConnector => connector.client()?.resume(&owner.connector()).await?,
         Action::RestartFailedTasks => connector.client()?.restart_failed(&owner.connector()).await?,
         Action::RestartConnector => connector.client()?.restart(&owner.connector()).await?,
     }
     Ok(())
-}
-
-async fn record(
-    ledger: &Ledger,
-    accepted: &Accepted,
-    context: &Context,
-    namespace: &str,
-) -> Result<(), Error> {
-    let effective = &accepted.effective;
-    let labels = effective
-        .owner
-        .labels(&effective.platform.name, &effective.tenant, RELAY_COMPONENT);
-    let map = ledger
-        .config_map(&effective.owner, namespace, labels)
-        .map_err(|e| Error::serialise("ledger".to_owned(), e))?;
-    context.kubernetes.apply(&map, FIELD_MANAGER).await
 }
 
 /// Writes this pipeline's key into the mirrored Secret, or takes it away. One field manager per pipeline: what others wrote

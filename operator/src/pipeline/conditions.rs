@@ -7,7 +7,6 @@ use tributary_crds::relay::{BlockedCause, LaneState, RelayPhase, RelayStatus, Ta
 use tributary_crds::status::{PipelineCondition as C, PipelineReason as R, Verdict};
 
 use super::apply::{Cause, Failure, Layer};
-use super::ledger::LedgerError;
 use super::observe::{Observed, RelayAnswer};
 use super::plan::ProblemKind;
 use super::plan::{ConnectorView, Plan, RelayView, TablesView, TopicsView};
@@ -56,11 +55,7 @@ fn accepted_verdict(accepted: &Accepted, observed: &Observed) -> Verdict<R> {
                 effective.tenant
             ),
         ),
-        Err(
-            error @ (LedgerError::Foreign { .. }
-            | LedgerError::Unreadable { .. }
-            | LedgerError::GenerationsUsedUp(_)),
-        ) => Verdict::bad(R::InvalidSpec, format!("{error}.")),
+        Err(error) => backend(error),
     }
 }
 
@@ -74,6 +69,7 @@ fn topics(accepted: &Accepted, plan: &Plan) -> Verdict<R> {
             Verdict::bad(R::CreatingTopics, format!("Creating {}.", names.join(", ")))
         }
         TopicsView::Conflict(why) => Verdict::bad(R::TopicConflict, why.as_str()),
+        TopicsView::Recreated(why) => Verdict::bad(R::TopicRecreated, why.as_str()),
         TopicsView::PartitionsChanged(why) => Verdict::bad(R::PartitionsChanged, why.as_str()),
         TopicsView::Unavailable(error) => backend(error),
     }
@@ -98,6 +94,15 @@ fn tables(view: &TablesView, accepted: &Accepted) -> Verdict<R> {
 }
 
 fn relay(observed: &Observed, view: &RelayView, now_ms: u64) -> Verdict<R> {
+    match view {
+        RelayView::Paused => {
+            return Verdict::good(R::Paused, "Nothing is loaded, as asked; the position stays.");
+        }
+        RelayView::Halted => {
+            return Verdict::bad(R::RollingOut, "The relay is stopped: see TopicsReady.");
+        }
+        RelayView::Current | RelayView::Waiting | RelayView::RollingOut(_) | RelayView::Unrenderable(_) => {}
+    }
     if let Some(why) = crash_loop(&observed.pods) {
         return Verdict::bad(R::CrashLooping, why);
     }
@@ -108,6 +113,7 @@ fn relay(observed: &Observed, view: &RelayView, now_ms: u64) -> Verdict<R> {
     }
     match (view, &observed.relay) {
         (RelayView::Unrenderable(why), _) => Verdict::bad(R::RollingOut, why.as_str()),
+        (RelayView::Paused | RelayView::Halted, _) => Verdict::good(R::Paused, ""),
         // It ran when it was last asked, and its pod is there: not known is not broken.
         (_, RelayAnswer::Unreachable(why)) if pod_is_ready(&observed.pods) => Verdict::unknown(
             R::RelayUnreachable,
@@ -213,6 +219,7 @@ fn connector(view: &ConnectorView, plan: &Plan, observed: &Observed) -> Verdict<
             ),
             Ok(_) => Verdict::bad(R::Creating, *why),
         },
+        ConnectorView::NotWanted => Verdict::good(R::Stopped, "There is no connector, as asked."),
         ConnectorView::Present => match &plan.assessment {
             Some(assessment) => {
                 let reason = connector_reason(assessment.reason);
@@ -234,7 +241,8 @@ fn connector_reason(reason: ConnectorReason) -> R {
     match reason {
         ConnectorReason::Streaming => R::Streaming,
         ConnectorReason::Snapshotting => R::Snapshotting,
-        ConnectorReason::Stopped | ConnectorReason::Creating => R::Creating,
+        ConnectorReason::Stopped => R::Stopped,
+        ConnectorReason::Creating => R::Creating,
         ConnectorReason::NoTaskAssigned => R::NoTaskAssigned,
         ConnectorReason::TaskFailed | ConnectorReason::OversizeEvent => R::TaskFailed,
         ConnectorReason::NoProgress => R::NoProgress,

@@ -89,7 +89,7 @@ fn a_changed_mapping_is_a_new_generation_and_rolls_the_relay() {
         !all.iter().any(|a| a.contains("connector")),
         "the connector is left alone: {all:?}"
     );
-    assert_eq!(world.ledger.as_ref().unwrap().mappings["orders"].generation, 2);
+    assert_eq!(world.ledger.as_ref().unwrap().datasets["orders"].mapping, 2);
 }
 
 #[test]
@@ -178,7 +178,11 @@ fn a_compacted_topic_and_moved_partitions_stop_everything() {
     let topics = world.topics.as_mut().unwrap();
     topics.get_mut("acme.shop_acme.orders").unwrap().partitions = 12;
     let next = plan(&accepted, &world, &mut PipelineMemory::default());
-    assert_eq!(next.actions, vec![]);
+    assert!(
+        matches!(next.actions[..], [Action::StopRelay(_), Action::StopConnector]),
+        "{:?}",
+        next.actions
+    );
     assert!(matches!(
         next.topics,
         super::plan::TopicsView::PartitionsChanged(_)
@@ -218,4 +222,206 @@ fn a_relay_that_runs_with_an_old_mapping_is_not_current() {
     }
     let next = plan(&accepted, &world, &mut PipelineMemory::default());
     assert!(matches!(next.relay, RelayView::RollingOut(_)));
+}
+
+const TOPIC: &str = "acme.shop_acme.orders";
+
+/// Rule 2: a topic that was deleted and made again must not be loaded over the rows of the old one.
+fn a_topic_made_again_stops_the_lane() -> Result<(), String> {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    let topics = world.topics.as_mut().unwrap();
+    topics.get_mut(TOPIC).unwrap().id = Some("another".into());
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    if !matches!(next.topics, super::plan::TopicsView::Recreated(_)) {
+        return Err(format!("{:?}", next.topics));
+    }
+    next.actions
+        .iter()
+        .for_each(|a| perform(&mut world, a, &accepted));
+    let still = plan(&accepted, &world, &mut PipelineMemory::default());
+    match (&world.deployment, still.actions.as_slice()) {
+        (None, []) => Ok(()),
+        (_, actions) => Err(format!("something goes on: {actions:?}")),
+    }
+}
+
+#[test]
+fn rule_2() {
+    a_topic_made_again_stops_the_lane().unwrap();
+}
+
+#[test]
+fn rule_2_is_broken_without_its_guard() {
+    crate::guard::Guard::TopicIdentity.assert_red("pipeline::convergence_tests::rule_2");
+}
+
+#[test]
+fn a_topic_that_is_gone_is_not_silently_made_again() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    world.topics.as_mut().unwrap().remove(TOPIC);
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    assert!(matches!(next.topics, super::plan::TopicsView::Recreated(_)));
+    assert!(!next.actions.iter().any(|a| matches!(a, Action::CreateTopic(_))));
+}
+
+#[test]
+fn without_its_ledger_a_running_pipeline_is_left_alone_and_a_new_one_makes_nothing() {
+    let accepted = accepted();
+    let away = || {
+        Err(BackendError::new(
+            Backend::Kafka,
+            ErrorClass::Unreachable,
+            "x",
+            "refused",
+        ))
+    };
+    let mut world = empty_world(&accepted);
+    world.ledger = away();
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    assert_eq!(next.actions, vec![]);
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    world.ledger = away();
+    assert_eq!(
+        plan(&accepted, &world, &mut PipelineMemory::default()).actions,
+        vec![]
+    );
+}
+
+#[test]
+fn status_and_config_maps_are_nothing_but_caches() {
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    let before = world.ledger.clone().unwrap();
+    world.config_maps.clear();
+    world.deployment = None;
+    let passes = converge(&mut world, &accepted);
+    assert_eq!(world.ledger.as_ref().unwrap(), &before, "the same generations");
+    let all: Vec<&String> = passes.iter().flatten().collect();
+    assert!(
+        !all.iter().any(|a| a.contains("topic") || a.contains("connector")),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn a_lost_ledger_is_rebuilt_above_what_the_rows_carry() {
+    use crate::ledger::{Entry, Traces};
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    world.ledger = Ok(Entry::default());
+    world.config_maps.clear();
+    world.deployment = None;
+    let rows = Traces {
+        running: None,
+        in_tables: Some(7),
+    };
+    world.traces.insert("orders".into(), Ok(rows));
+    converge(&mut world, &accepted);
+    assert_eq!(world.ledger.as_ref().unwrap().datasets["orders"].generation, 8);
+
+    // Rows that cannot be asked are not taken for none.
+    let away = BackendError::new(Backend::StarRocks, ErrorClass::Unreachable, "x", "refused");
+    world.ledger = Ok(Entry::default());
+    world.config_maps.clear();
+    world.deployment = None;
+    world.traces.insert("orders".into(), Err(away));
+    converge(&mut world, &accepted);
+    assert!(
+        world.deployment.is_none(),
+        "no relay runs under a guessed generation"
+    );
+}
+
+#[test]
+fn a_pipeline_that_comes_back_resumes_where_it_stood() {
+    use crate::ledger::PositionRecord;
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
+    let mut entry = world.ledger.clone().unwrap();
+    entry.record.as_mut().unwrap().retained = true;
+    let position = |id: &str| PositionRecord {
+        topic_id: Some(id.into()),
+        offset: 41,
+        metadata: "{}".into(),
+    };
+    entry
+        .positions
+        .insert((TOPIC.into(), 0), position("id-of-acme.shop_acme.orders"));
+    entry
+        .positions
+        .insert((TOPIC.into(), 1), position("an-older-topic"));
+    world.ledger = Ok(entry);
+    (world.deployment, world.relay) = (None, RelayAnswer::NoPod);
+    world.config_maps.clear();
+    world.connector = Ok(Default::default());
+    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+    let seeded = next.actions.iter().find_map(|a| match a {
+        Action::SeedPositions(offsets, _) => Some(offsets.clone()),
+        _ => None,
+    });
+    let seeded = seeded.expect("positions are set before anything runs");
+    assert_eq!(seeded.len(), 1, "positions in a topic that is gone mean nothing");
+    assert_eq!((seeded[0].offset, seeded[0].metadata.as_str()), (41, "{}"));
+    assert!(!next.actions.iter().any(|a| matches!(a, Action::ApplyRelay(_))));
+    converge(&mut world, &accepted);
+    let entry = world.ledger.as_ref().unwrap();
+    assert!(entry.positions.is_empty() && !entry.is_retained());
+    assert_eq!(entry.datasets["orders"].generation, 1);
+}
+
+#[test]
+fn desired_state_stops_what_it_says_and_nothing_else() {
+    use super::plan::RelayView;
+    use tributary_crds::pipeline::DesiredState;
+    let running = accepted();
+    let mut world = empty_world(&running);
+    converge(&mut world, &running);
+    let state = |state| {
+        let mut pipeline = pipeline();
+        pipeline.spec.desired_state = Some(state);
+        accepted_of(pipeline)
+    };
+    let paused = state(DesiredState::SinksPaused);
+    let passes = converge(&mut world, &paused);
+    let all: Vec<&String> = passes.iter().flatten().collect();
+    assert!(
+        matches!(all[..], [stop] if stop.starts_with("stop the relay")),
+        "{all:?}"
+    );
+
+    let stopped = state(DesiredState::Stopped);
+    let passes = converge(&mut world, &stopped);
+    assert_eq!(passes, vec![vec!["stop the connector".to_owned()]]);
+    let next = plan(&stopped, &world, &mut PipelineMemory::default());
+    assert_eq!(next.relay, RelayView::Paused);
+
+    let before = world.ledger.clone().unwrap();
+    let passes = converge(&mut world, &running);
+    let last = passes.iter().flatten().last().cloned();
+    assert_eq!(last.as_deref(), Some("start the connector"));
+    assert_eq!(world.ledger.as_ref().unwrap(), &before, "no new generation");
+}
+
+#[test]
+fn a_paused_pipeline_starts_its_connector_without_a_relay() {
+    let mut paused = pipeline();
+    paused.spec.desired_state = Some(tributary_crds::pipeline::DesiredState::SinksPaused);
+    let paused = accepted_of(paused);
+    let mut world = empty_world(&paused);
+    let passes = converge(&mut world, &paused);
+    let all: Vec<&String> = passes.iter().flatten().collect();
+    assert_eq!(
+        all.last().map(|a| a.as_str()),
+        Some("start the connector"),
+        "{all:?}"
+    );
+    assert!(world.deployment.is_none());
 }

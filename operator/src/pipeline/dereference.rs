@@ -1,5 +1,5 @@
 //! Everything a pipeline refers to, read in one place: its platform, its namespace's labels, the source's Secret, the tables it
-//! writes to but does not own, and its siblings' claims.
+//! writes to but does not own, and its siblings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub struct Referenced {
     /// By `namespace/name`.
     pub tables: BTreeMap<String, ReferencedTable>,
     /// Other pipelines on the same platform.
-    pub siblings: Vec<Claim>,
+    pub siblings: Vec<Sibling>,
     /// The relay's image, unless the platform names one.
     pub relay_image: String,
 }
@@ -50,14 +50,13 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// What another pipeline claims. Ordered by age: the older claim wins.
+/// Another pipeline of the platform. Ordered by age: where there is room for some only, the older ones have it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Claim {
+pub struct Sibling {
     pub created: Option<jiff::Timestamp>,
     pub namespace: String,
     pub name: String,
     pub tenant: String,
-    pub topic_prefix: String,
 }
 
 pub async fn dereference(pipeline: &TenantPipeline, context: &Context) -> Result<Referenced, Error> {
@@ -103,7 +102,7 @@ fn tables(pipeline: &TenantPipeline, own: &str, stores: &Stores) -> BTreeMap<Str
         .collect()
 }
 
-fn siblings(pipeline: &TenantPipeline, stores: &Stores) -> Vec<Claim> {
+fn siblings(pipeline: &TenantPipeline, stores: &Stores) -> Vec<Sibling> {
     let Some(platform) = claimed_platform(pipeline) else {
         return Vec::new();
     };
@@ -113,7 +112,7 @@ fn siblings(pipeline: &TenantPipeline, stores: &Stores) -> Vec<Claim> {
         .iter()
         .filter(|other| other.metadata.uid != pipeline.metadata.uid)
         .filter(|other| claimed_platform(other).as_ref() == Some(&platform))
-        .map(|other| claim(other))
+        .map(|other| sibling(other))
         .collect()
 }
 
@@ -123,17 +122,12 @@ fn claimed_platform(pipeline: &TenantPipeline) -> Option<String> {
     Some(tributary_crds::names::qualified(reference, &own))
 }
 
-/// What this pipeline claims.
-pub fn claim(pipeline: &TenantPipeline) -> Claim {
-    let mongodb = pipeline.spec.source.mongodb.as_ref();
-    let tenant = pipeline.spec.tenant.clone();
-    Claim {
+/// A pipeline as its siblings see it.
+pub fn sibling(pipeline: &TenantPipeline) -> Sibling {
+    Sibling {
         created: pipeline.metadata.creation_timestamp.as_ref().map(|t| t.0),
         namespace: pipeline.namespace().unwrap_or_default(),
         name: pipeline.name_any(),
-        topic_prefix: mongodb
-            .and_then(|m| m.topic_prefix.clone())
-            .unwrap_or_else(|| tenant.clone()),
-        tenant,
+        tenant: pipeline.spec.tenant.clone(),
     }
 }

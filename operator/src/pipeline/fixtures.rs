@@ -10,14 +10,15 @@ use tributary_crds::table::StarRocksTableStatus;
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
 use super::dereference::{Connection, Referenced};
-use super::ledger::Ledger;
 use super::observe::{ConnectorSeen, Observed, RelayAnswer};
 use super::plan::Action;
 use super::validate::{Accepted, validate};
+use crate::backend::BackendResult;
 use crate::backend::connect::ConnectorStatus;
 use crate::backend::connect::offsets::SourceOffset;
 use crate::backend::kafka::TopicState;
 use crate::kubernetes::stored;
+use crate::ledger::{Entry, Traces};
 
 pub(super) const URI: &str = "mongodb://u:secret@mongo.mongodb.svc:27017/?replicaSet=rs0";
 
@@ -89,7 +90,8 @@ pub(super) fn empty_world(accepted: &Accepted) -> Observed {
         topics: Ok(BTreeMap::new()),
         children: BTreeMap::new(),
         foreign_children: vec![],
-        ledger: Ledger::read(&accepted.effective.owner, None),
+        ledger: Ok(Entry::default()),
+        traces: traces(accepted),
         config_maps: BTreeMap::new(),
         mirrored: Ok(None),
         deployment: None,
@@ -100,13 +102,34 @@ pub(super) fn empty_world(accepted: &Accepted) -> Observed {
     }
 }
 
+/// Nothing was ever written.
+fn traces(accepted: &Accepted) -> BTreeMap<String, BackendResult<Traces>> {
+    let datasets = accepted.datasets.iter();
+    datasets
+        .map(|d| (d.name.clone(), Ok(Traces::default())))
+        .collect()
+}
+
 /// What the world makes of an action.
 pub(super) fn perform(world: &mut Observed, action: &Action, accepted: &Accepted) {
     match action {
-        Action::RecordLedger(ledger) => world.ledger = Ok(ledger.clone()),
+        Action::RecordLedger(entry) | Action::SeedPositions(_, entry) => {
+            world.ledger = Ok(entry.as_ref().clone());
+            world
+                .traces
+                .retain(|dataset, _| !entry.datasets.contains_key(dataset));
+        }
+        Action::StopRelay(_) => {
+            world.deployment = None;
+            world.relay = RelayAnswer::NoPod;
+        }
+        Action::StopConnector => {
+            world.connector.as_mut().expect("Connect is up").status = Some(status("STOPPED", &[]));
+        }
         Action::CreateTopic(topic) => {
             let state = TopicState {
                 name: topic.name.clone(),
+                id: Some(format!("id-of-{}", topic.name)),
                 partitions: topic.partitions,
                 replication_factor: topic.replication_factor,
                 config: topic.config.clone(),

@@ -1,10 +1,10 @@
 //! `TenantPipeline`: topics → tables → mirrored credential → relay → connector, and back in reverse.
 
 pub mod apply;
+pub mod claims;
 pub mod conditions;
 pub mod dereference;
 pub mod freshness;
-pub mod ledger;
 pub mod memory;
 pub mod observe;
 pub mod plan;
@@ -48,24 +48,18 @@ pub async fn reconcile(pipeline: Arc<TenantPipeline>, context: Arc<Context>) -> 
     let refs = dereference::dereference(&pipeline, &context).await?;
     let accepted = match validate::validate(&pipeline, &refs) {
         Ok(accepted) => accepted,
-        Err(refused) => {
-            if refused.withdraws_consent() {
-                teardown::stop_writing(&pipeline, &context).await?;
-            }
-            let next = status::refused(&pipeline, &refused, Timestamp::now());
-            publish(
-                &context,
-                Kind::TenantPipeline,
-                pipeline.as_ref(),
-                pipeline.status.as_ref(),
-                &next,
-            )
-            .await?;
-            return Ok(error::requeue(REFUSED));
+        Err(refused) => return refuse(&pipeline, &refused, &context).await,
+    };
+    let entry = match claims::look(&accepted, &context).await {
+        Ok(Err(conflict)) => {
+            let refused = claims::refused(&accepted, &conflict);
+            return refuse(&pipeline, &refused, &context).await;
         }
+        Ok(Ok(entry)) => Ok(entry),
+        Err(error) => Err(error),
     };
     let (namespace, name) = (pipeline.namespace().unwrap_or_default(), pipeline.name_any());
-    let observed = observe::observe(&accepted, &context).await?;
+    let observed = observe::observe(&accepted, entry, &context).await?;
     let mut memory = context.memory.take(&namespace, &name);
     let plan = plan::plan(&accepted, &observed, &mut memory);
     let failures = apply::apply(&plan, &accepted, &context, &mut memory).await;
@@ -93,6 +87,26 @@ pub async fn reconcile(pipeline: Arc<TenantPipeline>, context: Arc<Context>) -> 
         (false, true) => STEADY,
         (false, false) => NOT_READY,
     }))
+}
+
+async fn refuse(
+    pipeline: &TenantPipeline,
+    refused: &validate::Refused,
+    context: &Context,
+) -> Result<Action, Error> {
+    if refused.withdraws_consent() {
+        teardown::stop_writing(pipeline, context).await?;
+    }
+    let next = status::refused(pipeline, refused, Timestamp::now());
+    publish(
+        context,
+        Kind::TenantPipeline,
+        pipeline,
+        pipeline.status.as_ref(),
+        &next,
+    )
+    .await?;
+    Ok(error::requeue(REFUSED))
 }
 
 /// Every `tableRef` of a pipeline.

@@ -10,18 +10,20 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt;
 use tributary_crds::StarRocksTable;
 use tributary_crds::names::{MANAGED_BY, Owner};
-use tributary_crds::relay::{FORMAT_VERSION, RelayStatus};
+use tributary_crds::relay::{ColumnSource, DatasetConfig, FORMAT_VERSION, MetaSource, RelayStatus};
 
-use super::ledger::{self, Ledger, LedgerError};
-use super::plan::deployment::{PORT_ANNOTATION, uses_host_network};
+use super::plan::deployment::{DATASET_KEY, PORT_ANNOTATION, uses_host_network};
 use super::port::POD_PORT;
 use super::validate::Accepted;
-use crate::backend::BackendResult;
 use crate::backend::connect::offsets::{SourceOffset, source_offset};
 use crate::backend::connect::{ConnectorConfig, ConnectorStatus};
 use crate::backend::kafka::TopicState;
+use crate::backend::{Backend, BackendError, BackendResult, ErrorClass};
+use crate::backends::credentials;
 use crate::context::Context;
 use crate::error::Error;
+use crate::ledger::{Entry, Traces, generation_in};
+use crate::table::ddl::TableName;
 
 /// Component label of what belongs to a relay.
 pub const RELAY_COMPONENT: &str = "relay";
@@ -33,7 +35,10 @@ pub struct Observed {
     pub children: BTreeMap<String, Arc<StarRocksTable>>,
     /// Tables in the pipeline's namespace with a wanted name and another owner.
     pub foreign_children: Vec<String>,
-    pub ledger: Result<Ledger, LedgerError>,
+    /// What the ledger says of this pipeline, as of the start of this turn.
+    pub ledger: BackendResult<Entry>,
+    /// Of datasets whose generations the ledger does not know: what is left of them elsewhere.
+    pub traces: BTreeMap<String, BackendResult<Traces>>,
     /// Everything of this pipeline in the platform's namespace, by name.
     pub config_maps: BTreeMap<String, ConfigMap>,
     /// The value under our key in the mirrored Secret.
@@ -65,8 +70,11 @@ pub struct ConnectorSeen {
     pub heartbeat: Option<SystemTime>,
 }
 
-pub async fn observe(accepted: &Accepted, context: &Context) -> Result<Observed, Error> {
-    let owner = &accepted.effective.owner;
+pub async fn observe(
+    accepted: &Accepted,
+    ledger: BackendResult<Entry>,
+    context: &Context,
+) -> Result<Observed, Error> {
     let platform_namespace = accepted.platform.namespace().unwrap_or_default();
     let backends = join(topics(accepted, context), connector(accepted, context));
     let (kubernetes, (topics, connector)) =
@@ -78,7 +86,10 @@ pub async fn observe(accepted: &Accepted, context: &Context) -> Result<Observed,
         taken_ports,
     } = kubernetes?;
     let (children, foreign_children) = children(accepted, context);
-    let ledger = Ledger::read(owner, config_maps.get(&ledger::name(owner)));
+    let traces = match &ledger {
+        Ok(entry) => traces(accepted, entry, &config_maps, context).await?,
+        Err(_) => BTreeMap::new(),
+    };
     let mirrored = mirrored(accepted, context).await;
     let relay = match address(&pods, deployment.as_ref()) {
         Some(address) => ask_relay(&address, context).await,
@@ -89,6 +100,7 @@ pub async fn observe(accepted: &Accepted, context: &Context) -> Result<Observed,
         children,
         foreign_children,
         ledger,
+        traces,
         config_maps,
         mirrored,
         deployment,
@@ -106,6 +118,77 @@ async fn topics(accepted: &Accepted, context: &Context) -> BackendResult<BTreeMa
         .kafka(&accepted.platform)?
         .describe_topics(&names)
         .await
+}
+
+/// Looks for generations outside of the ledger, where it knows none: in the relay's own file and in the rows.
+async fn traces(
+    accepted: &Accepted,
+    entry: &Entry,
+    config_maps: &BTreeMap<String, ConfigMap>,
+    context: &Context,
+) -> Result<BTreeMap<String, BackendResult<Traces>>, Error> {
+    let mut found = BTreeMap::new();
+    for dataset in &accepted.datasets {
+        let known = entry.datasets.get(&dataset.name);
+        if known.is_some_and(|d| d.topic == dataset.topic.name) {
+            continue;
+        }
+        let running = running_generations(accepted, dataset, config_maps);
+        let in_tables = rows_generation(accepted, dataset, context).await?;
+        let traces = in_tables.map(|in_tables| Traces { running, in_tables });
+        found.insert(dataset.name.clone(), traces);
+    }
+    Ok(found)
+}
+
+/// The generations in the file that a relay was given.
+fn running_generations(
+    accepted: &Accepted,
+    dataset: &DatasetConfig,
+    config_maps: &BTreeMap<String, ConfigMap>,
+) -> Option<(u16, u16)> {
+    let name = accepted.effective.owner.dataset_config_map(&dataset.name);
+    let text = config_maps.get(&name)?.data.as_ref()?.get(DATASET_KEY)?;
+    let file: DatasetConfig = serde_json::from_str(text).ok()?;
+    (file.topic.name == dataset.topic.name).then_some((file.topic.generation, file.mapping_generation))
+}
+
+/// The highest topic generation in any row that this dataset may have written.
+async fn rows_generation(
+    accepted: &Accepted,
+    dataset: &DatasetConfig,
+    context: &Context,
+) -> Result<BackendResult<Option<u16>>, Error> {
+    let platform = &accepted.platform;
+    let secret = &platform.spec.starrocks.hot.admin_credentials_secret_ref.name;
+    let Some(admin) = credentials(&context.kubernetes, platform, secret).await? else {
+        return Ok(Err(BackendError::new(
+            Backend::StarRocks,
+            ErrorClass::AuthenticationFailed,
+            "read generations",
+            format!("Secret {secret} is absent or not basic-auth"),
+        )));
+    };
+    let highest = async {
+        let client = context.backends.starrocks(platform, &admin)?;
+        let mut highest = None;
+        for table in &dataset.tables {
+            let tenant = table
+                .columns
+                .iter()
+                .find(|c| c.source == ColumnSource::Meta(MetaSource::Tenant))
+                .map(|c| (c.name.as_str(), accepted.effective.tenant.as_str()));
+            let name = TableName::new(&table.database, &table.table);
+            let ver = match client.max_ver(&name, tenant).await {
+                // A table that is not there holds no row. Any other answer is not taken for "none".
+                Err(error) if error.class == ErrorClass::NotFound => None,
+                ver => ver?,
+            };
+            highest = highest.max(ver.map(generation_in));
+        }
+        Ok(highest)
+    };
+    Ok(highest.await)
 }
 
 async fn connector(accepted: &Accepted, context: &Context) -> BackendResult<ConnectorSeen> {

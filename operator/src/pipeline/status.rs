@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tributary_crds::TenantPipeline;
 use tributary_crds::effective::{EffectiveDataset, EffectiveTable};
 use tributary_crds::pipeline::{
-    ConnectorStatus, DatasetSummary, EffectiveStatus, Lag, RelayDeploymentStatus, TableSummary,
+    ConnectorStatus, DatasetSummary, DesiredState, EffectiveStatus, Lag, RelayDeploymentStatus, TableSummary,
     TenantPipelineStatus,
 };
 use tributary_crds::relay::{DatasetStatus, TableConfig};
@@ -18,7 +18,6 @@ use tributary_crds::status::{
 use super::apply::Failure;
 use super::conditions::{self, Verdicts};
 use super::freshness::{Freshness, Shown};
-use super::ledger::FIRST_TOPIC_GENERATION;
 use super::memory::PipelineMemory;
 use super::observe::{Observed, RELAY_ORDINAL, RelayAnswer};
 use super::plan::Plan;
@@ -119,7 +118,7 @@ pub fn status(
     let observation = Observation {
         generation: pipeline.metadata.generation.unwrap_or_default(),
         verdicts,
-        ready: Verdict::good(R::Flowing, flowing(accepted.datasets.len())),
+        ready: ready(accepted),
         held: if conditions::rows_land(observed, now_ms) {
             Held::Proven
         } else {
@@ -171,6 +170,20 @@ pub fn status(
         }),
         datasets: summaries(accepted, observed, &measured),
         conditions,
+    }
+}
+
+fn ready(accepted: &Accepted) -> Verdict<R> {
+    match accepted.effective.desired_state {
+        DesiredState::Running => Verdict::good(R::Flowing, flowing(accepted.datasets.len())),
+        DesiredState::SinksPaused => Verdict::good(
+            R::Paused,
+            "Paused as asked: changes are captured and wait in Kafka for as long as its retention allows.",
+        ),
+        DesiredState::Stopped => Verdict::good(
+            R::Paused,
+            "Stopped as asked: nothing is captured, and the source keeps its history only for so long.",
+        ),
     }
 }
 
@@ -245,6 +258,9 @@ fn fresh(
     let Some(objective) = accepted.effective.freshness.hot else {
         return Verdict::good(R::NoObjective, "No freshness.hot is set.");
     };
+    if accepted.effective.desired_state != DesiredState::Running {
+        return Verdict::unknown(R::Paused, "Nothing is loaded, as asked.");
+    }
     let stuck = verdicts.iter().rev().find(|(c, v)| {
         matches!(c, C::RelayReady | C::ConnectorReady)
             && v.status == ConditionStatus::False
@@ -394,9 +410,11 @@ fn stalled_reason(reason: R) -> bool {
             | R::MappingInvalid
             | R::TenantClaimed
             | R::TopicClaimed
+            | R::CollectionClaimed
             | R::CapacityExceeded
             | R::LimitExceeded
             | R::TopicConflict
+            | R::TopicRecreated
             | R::PartitionsChanged
             | R::TableConflict
             | R::DDLRefused
@@ -418,9 +436,10 @@ fn summaries(accepted: &Accepted, observed: &Observed, measured: &[Measured]) ->
         .map(|((dataset, compiled), measured)| DatasetSummary {
             name: dataset.name.clone(),
             topic: dataset.topic.clone(),
-            topic_generation: Some(i32::from(FIRST_TOPIC_GENERATION)),
+            topic_generation: recorded
+                .and_then(|e| Some(i32::from(e.datasets.get(&dataset.name)?.generation))),
             mapping_generation: recorded
-                .and_then(|l| Some(i32::from(l.mappings.get(&dataset.name)?.generation))),
+                .and_then(|e| Some(i32::from(e.datasets.get(&dataset.name)?.mapping))),
             lag: measured.bucket.map(|b| b.to_string()),
             tables: tables(dataset, &compiled.tables),
         })

@@ -227,3 +227,66 @@ fn cut_values_are_remembered() {
     let later = seen_at(&pipeline, &accepted, &restarted, &mut memory, at(60));
     assert_eq!(word(&later, "Lossless"), "False/OverflowTruncated");
 }
+
+#[test]
+fn paused_is_ready_as_asked_and_measures_nothing() {
+    use tributary_crds::pipeline::DesiredState;
+    for (state, connector) in [
+        (DesiredState::SinksPaused, "True/Streaming"),
+        (DesiredState::Stopped, "True/Stopped"),
+    ] {
+        let mut pipeline = pipeline();
+        pipeline.spec.desired_state = Some(state);
+        let accepted = accepted_of(pipeline.clone());
+        let world = settled(&accepted);
+        let status = match state {
+            // Never started: there is none.
+            DesiredState::Stopped => {
+                let running = super::fixtures::accepted();
+                let mut world = settled(&running);
+                for _ in 0..3 {
+                    let next = plan(&accepted, &world, &mut PipelineMemory::default());
+                    next.actions
+                        .iter()
+                        .for_each(|a| perform(&mut world, a, &accepted));
+                }
+                seen_at(
+                    &pipeline,
+                    &accepted,
+                    &world,
+                    &mut PipelineMemory::default(),
+                    at(0),
+                )
+            }
+            _ => seen_at(
+                &pipeline,
+                &accepted,
+                &world,
+                &mut PipelineMemory::default(),
+                at(0),
+            ),
+        };
+        assert_eq!(word(&status, "Ready"), "True/Paused", "{status:#?}");
+        assert_eq!(word(&status, "RelayReady"), "True/Paused");
+        assert_eq!(word(&status, "ConnectorReady"), connector);
+        assert_eq!(word(&status, "Fresh"), "Unknown/Paused");
+    }
+}
+
+#[test]
+fn a_topic_made_again_is_said_and_stalls() {
+    let accepted = accepted();
+    let mut world = settled(&accepted);
+    let topics = world.topics.as_mut().unwrap();
+    topics.get_mut("acme.shop_acme.orders").unwrap().id = Some("another".into());
+    let status = seen_at(
+        &pipeline(),
+        &accepted,
+        &world,
+        &mut PipelineMemory::default(),
+        at(0),
+    );
+    assert_eq!(word(&status, "TopicsReady"), "False/TopicRecreated");
+    assert_eq!(word(&status, "Ready"), "False/TopicRecreated");
+    assert_eq!(word(&status, "Stalled"), "True/TopicRecreated");
+}

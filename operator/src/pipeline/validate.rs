@@ -14,12 +14,12 @@ use tributary_crds::relay::{DatasetConfig, TopicConfig};
 use tributary_crds::status::PipelineReason as R;
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
-use super::dereference::{Claim, Connection, Referenced, claim};
-use super::ledger::FIRST_TOPIC_GENERATION;
+use super::dereference::{Connection, Referenced, Sibling, sibling};
 use super::uri;
 use crate::backend::connect::ConnectorConfig;
 use crate::backend::connect::connector::{self, ConnectorSpec, CredentialFiles, ExactlyOnce};
 use crate::backend::kafka::TopicSpec;
+use crate::ledger::entry::FIRST_GENERATION;
 
 /// A change event holds a document of at most 16 MiB twice (before and after).
 const MAX_MESSAGE_BYTES: u64 = 32 << 20;
@@ -119,18 +119,12 @@ fn permitted_platform(pipeline: &TenantPipeline, refs: &Referenced) -> Result<Ar
     }
 }
 
-/// Tenant, topics and room: what only one pipeline may have. The older claim wins; whose it is stays unsaid.
+/// Whether the platform's owner lets this namespace speak for the tenant, and whether there is room. Who claimed what first is the
+/// ledger's to say ([`super::claims`]).
 fn claims(pipeline: &TenantPipeline, platform: &DataPlatform, refs: &Referenced) -> Result<(), Refused> {
-    let mine = claim(pipeline);
+    let mine = sibling(pipeline);
     let older = || refs.siblings.iter().filter(|other| **other < mine);
-    tenant(&mine, platform, refs, older())?;
-    if older().any(|other| other.topic_prefix == mine.topic_prefix) {
-        let message = format!(
-            "Another pipeline of this platform already uses the topic prefix {}: set source.mongodb.topicPrefix.",
-            mine.topic_prefix
-        );
-        return refuse(R::TopicClaimed, message);
-    }
+    tenant(&mine, platform, refs)?;
     let limit = platform
         .spec
         .connect
@@ -143,12 +137,7 @@ fn claims(pipeline: &TenantPipeline, platform: &DataPlatform, refs: &Referenced)
     Ok(())
 }
 
-fn tenant<'a>(
-    mine: &Claim,
-    platform: &DataPlatform,
-    refs: &Referenced,
-    mut older: impl Iterator<Item = &'a Claim>,
-) -> Result<(), Refused> {
+fn tenant(mine: &Sibling, platform: &DataPlatform, refs: &Referenced) -> Result<(), Refused> {
     let rule = platform
         .spec
         .tenancy
@@ -167,10 +156,8 @@ fn tenant<'a>(
             mine.namespace == mine.tenant,
             "the namespace must be named like the tenant".to_owned(),
         ),
-        TenantNames::Any => {
-            let taken = older.any(|o| o.tenant == mine.tenant && o.namespace != mine.namespace);
-            (!taken, "another namespace claimed it first".to_owned())
-        }
+        // The first one wins: the ledger knows.
+        TenantNames::Any => (true, String::new()),
     };
     if allowed {
         return Ok(());
@@ -303,7 +290,7 @@ fn compile(
         let topic = TopicConfig {
             name: dataset.topic.clone(),
             partitions: effective.topics.partitions,
-            generation: FIRST_TOPIC_GENERATION,
+            generation: FIRST_GENERATION,
         };
         match compile_dataset(effective, dataset, &referenced, topic, 0) {
             Ok(config) => compiled.push(config),

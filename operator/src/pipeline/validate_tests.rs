@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tributary_crds::status::PipelineReason as R;
 
-use super::dereference::{Connection, Referenced, claim};
+use super::dereference::{Connection, Referenced, sibling};
 use super::fixtures::*;
 use super::validate::{Refused, validate};
 
@@ -40,39 +40,15 @@ fn a_tenant_is_claimed_by_the_namespaces_label() {
 }
 
 #[test]
-fn the_older_claim_on_a_topic_prefix_wins_and_its_owner_stays_unnamed() {
-    let mut older = claim(&pipeline());
-    (older.namespace, older.name) = ("tenant-other".into(), "other".into());
-    older.created = Some(jiff::Timestamp::UNIX_EPOCH);
-    let result = refused(Referenced {
-        siblings: vec![older.clone()],
-        ..refs()
-    });
-    assert_eq!(result.reason, R::TopicClaimed);
-    assert!(!result.message.contains("tenant-other"), "{}", result.message);
-    older.created = Some(jiff::Timestamp::now());
-    assert!(
-        validate(
-            &Arc::new(pipeline()),
-            &Referenced {
-                siblings: vec![older],
-                ..refs()
-            }
-        )
-        .is_ok()
-    );
-}
-
-#[test]
 fn capacity_counts_older_pipelines() {
-    let sibling = |name: &str| {
-        let mut claim = claim(&pipeline());
-        (claim.name, claim.topic_prefix, claim.tenant) = (name.into(), name.into(), name.into());
-        claim.created = Some(jiff::Timestamp::UNIX_EPOCH);
-        claim
+    let older = |name: &str| {
+        let mut sibling = sibling(&pipeline());
+        (sibling.name, sibling.tenant) = (name.into(), name.into());
+        sibling.created = Some(jiff::Timestamp::UNIX_EPOCH);
+        sibling
     };
     let refused = refused(Referenced {
-        siblings: vec![sibling("a"), sibling("b")],
+        siblings: vec![older("a"), older("b")],
         ..refs()
     });
     assert_eq!(refused.reason, R::CapacityExceeded);

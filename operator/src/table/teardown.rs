@@ -5,6 +5,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use tributary_crds::mapping::{TableOrigin, compile_table};
+use tributary_crds::pipeline::OnUnreachable;
 use tributary_crds::status::TableReason as R;
 use tributary_crds::template::DeletionPolicy;
 use tributary_crds::{StarRocksTable, TenantPipeline};
@@ -15,6 +16,7 @@ use super::{status, validate};
 use crate::backend::{BackendError, BackendResult};
 use crate::context::{Context, refers_to};
 use crate::error::{self, Error};
+use crate::pipeline::teardown::plan::{Patience, patience};
 use crate::publish::publish;
 use crate::telemetry::Kind;
 
@@ -30,7 +32,16 @@ enum Blocked {
 pub async fn reconcile(table: &StarRocksTable, context: &Context) -> Result<Action, Error> {
     let blocked = match referrers(table, context).await? {
         users if !users.is_empty() => Some(Blocked::InUse(users)),
-        _ => drop_by_policy(table, context).await?.err().map(Blocked::Backend),
+        _ => match drop_by_policy(table, context).await?.err() {
+            Some(error) if error.is_retryable() && yields(table, context) => {
+                let note = format!("Released without dropping the table: {error}.");
+                context
+                    .tell(Kind::StarRocksTable, table, EventType::Warning, "Orphaned", &note)
+                    .await;
+                None
+            }
+            error => error.map(Blocked::Backend),
+        },
     };
     let Some(blocked) = blocked else {
         context.kubernetes.remove_finalizer(table).await?;
@@ -53,6 +64,24 @@ pub async fn reconcile(table: &StarRocksTable, context: &Context) -> Result<Acti
         tracing::debug!(%error, "status of a table that goes");
     }
     Ok(error::requeue(WAIT))
+}
+
+/// Whether a cluster that does not answer is waited for no longer: the same bounds as for pipelines.
+fn yields(table: &StarRocksTable, context: &Context) -> bool {
+    let own = table.namespace().unwrap_or_default();
+    let platform = context.stores.platform(table.spec.platform_ref.as_ref(), &own);
+    let defaults = platform.as_ref().and_then(|p| p.spec.defaults.as_ref());
+    let unreachable = defaults.and_then(|d| d.on_unreachable.as_ref());
+    let since = table.metadata.deletion_timestamp.as_ref().map(|t| t.0);
+    let waited = since.map_or(std::time::Duration::ZERO, |t| {
+        Timestamp::now().duration_since(t).unsigned_abs()
+    });
+    let patience = patience(
+        waited,
+        unreachable.and_then(OnUnreachable::orphans_after),
+        context.namespace_goes(&own),
+    );
+    patience == Patience::Yield
 }
 
 /// Pipelines that write to the table without owning it, asked from the API server. A pipeline that goes itself has stopped

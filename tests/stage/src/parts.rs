@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum Parts {
     /// etcd and kube-apiserver: enough for CRDs, CEL rules, server-side apply, dry runs. Needs no root.
     ApiServer,
+    /// Kafka alone.
+    Kafka,
     /// A whole Kubernetes with one node.
     Cluster,
     /// Kafka, MongoDB and StarRocks, and no Kubernetes.
@@ -30,8 +32,9 @@ pub enum Part {
 }
 
 impl Parts {
-    pub const NAMES: [(&str, Parts); 4] = [
+    pub const NAMES: [(&str, Parts); 5] = [
         ("api-server", Parts::ApiServer),
+        ("kafka", Parts::Kafka),
         ("cluster", Parts::Cluster),
         ("data", Parts::Data),
         ("all", Parts::All),
@@ -39,9 +42,10 @@ impl Parts {
 
     pub fn has(self, part: Part) -> bool {
         match part {
-            Part::ApiServer => self != Parts::Data,
+            Part::ApiServer => !matches!(self, Parts::Data | Parts::Kafka),
             Part::Node => matches!(self, Parts::Cluster | Parts::All),
-            Part::Kafka | Part::Mongodb | Part::Starrocks => matches!(self, Parts::Data | Parts::All),
+            Part::Kafka => matches!(self, Parts::Kafka | Parts::Data | Parts::All),
+            Part::Mongodb | Part::Starrocks => matches!(self, Parts::Data | Parts::All),
             Part::Connect => self == Parts::All,
         }
     }

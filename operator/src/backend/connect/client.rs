@@ -16,6 +16,7 @@ use super::model::{
 use super::response::{Reply, error};
 use crate::backend::breaker::Breaker;
 use crate::backend::{Backend, BackendError, BackendResult, ErrorClass, Redactor};
+use crate::leader::Fence;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +40,7 @@ pub enum PutOutcome {
 pub struct ConnectClient {
     inner: Arc<Inner>,
     redactor: Redactor,
+    fence: Fence,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,13 @@ impl ConnectClient {
                 breaker: Breaker::new(Backend::Connect),
             }),
             redactor: Redactor::default(),
+            fence: Fence::open(),
         })
+    }
+
+    /// The same client, which writes only while `fence` is open.
+    pub fn fenced(self, fence: Fence) -> Self {
+        Self { fence, ..self }
     }
 
     /// The same client (same write queue and breaker), which also masks these values in every text it returns.
@@ -85,6 +93,7 @@ impl ConnectClient {
         Self {
             inner: self.inner.clone(),
             redactor: self.redactor.with(secrets),
+            fence: self.fence.clone(),
         }
     }
 
@@ -341,6 +350,9 @@ impl ConnectClient {
                 ));
             }
         };
+        self.fence
+            .check()
+            .map_err(|e| BackendError::not_leading(Backend::Connect, op, e))?;
         let reply = self.send(op, method, path, query, body, WRITE_TIMEOUT).await?;
         reply.check(op, &self.redactor)?;
         Ok(reply)

@@ -7,16 +7,20 @@ use std::time::{Duration, Instant, SystemTime};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio::net::TcpStream;
 
 use super::error::{backend_error, class_of};
 use super::topic::{TopicSpec, TopicState};
+use super::wire;
 use crate::backend::breaker::Breaker;
 use crate::backend::{Backend, BackendError, BackendResult, ErrorClass, Redactor};
+use crate::leader::Fence;
 
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 /// Creating and deleting waits for the controller.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -59,6 +63,15 @@ pub struct Watermarks {
     pub high: i64,
 }
 
+/// A group's committed offset in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupOffset {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub metadata: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerGroup {
     pub name: String,
@@ -71,12 +84,17 @@ pub struct ConsumerGroup {
 #[derive(Clone)]
 pub struct KafkaAdmin {
     inner: Arc<Inner>,
+    fence: Fence,
 }
 
-struct Inner {
+pub(super) struct Inner {
     admin: AdminClient<Context>,
-    config: ClientConfig,
-    context: Context,
+    pub(super) config: ClientConfig,
+    pub(super) context: Context,
+    /// Where to ask for topic ids; empty where a connection needs more than TCP.
+    plain: Vec<String>,
+    /// The stream such questions go over, kept between them.
+    questions: tokio::sync::Mutex<Option<TcpStream>>,
     /// For reading the end of heartbeat topics; made at first use, one reader at a time.
     tail: Mutex<Option<BaseConsumer<Context>>>,
     breaker: Breaker,
@@ -111,11 +129,22 @@ impl KafkaAdmin {
                 admin,
                 config,
                 context,
+                plain: match options.security.is_empty() {
+                    true => options.bootstrap_servers.clone(),
+                    false => Vec::new(),
+                },
+                questions: tokio::sync::Mutex::default(),
                 tail: Mutex::new(None),
                 breaker: Breaker::new(Backend::Kafka),
                 redactor,
             }),
+            fence: Fence::open(),
         })
+    }
+
+    /// The same client, which writes only while `fence` is open.
+    pub fn fenced(self, fence: Fence) -> Self {
+        Self { fence, ..self }
     }
 
     /// Asks for the cluster's metadata.
@@ -144,6 +173,7 @@ impl KafkaAdmin {
                     .filter(|t| t.error().is_none() && wanted.iter().any(|w| w == t.name()));
                 let states = found.map(|t| TopicState {
                     name: t.name().to_owned(),
+                    id: None,
                     partitions: i32::try_from(t.partitions().len()).unwrap_or(i32::MAX),
                     replication_factor: t
                         .partitions()
@@ -155,7 +185,45 @@ impl KafkaAdmin {
             })
             .await?;
         self.read_configs(&mut topics).await?;
+        self.read_ids(&mut topics).await?;
         Ok(topics)
+    }
+
+    /// Fills in Kafka's own ids.
+    async fn read_ids(&self, topics: &mut BTreeMap<String, TopicState>) -> BackendResult<()> {
+        if topics.is_empty() || self.inner.plain.is_empty() {
+            return Ok(());
+        }
+        let op = "read topic ids";
+        let names: Vec<String> = topics.keys().cloned().collect();
+        let mut slot = self.inner.questions.lock().await;
+        // The kept stream may have been closed meanwhile: a fresh one decides.
+        let kept = slot.take();
+        let mut last = String::from("bootstrapServers is empty");
+        for attempt in kept.map(Some).into_iter().chain([None]) {
+            let asked = async {
+                let mut stream = match attempt {
+                    Some(stream) => stream,
+                    None => connect(&self.inner.plain).await?,
+                };
+                let ids = wire::topic_ids(&mut stream, &names).await?;
+                std::io::Result::Ok((stream, ids))
+            };
+            match tokio::time::timeout(METADATA_TIMEOUT, asked).await {
+                Ok(Ok((stream, ids))) => {
+                    *slot = Some(stream);
+                    for (name, id) in ids {
+                        if let Some(topic) = topics.get_mut(&name) {
+                            topic.id = Some(id);
+                        }
+                    }
+                    return Ok(());
+                }
+                Ok(Err(error)) => last = error.to_string(),
+                Err(_) => last = "no answer in time".to_owned(),
+            }
+        }
+        Err(BackendError::new(Backend::Kafka, ErrorClass::Transient, op, last))
     }
 
     async fn read_configs(&self, topics: &mut BTreeMap<String, TopicState>) -> BackendResult<()> {
@@ -191,6 +259,7 @@ impl KafkaAdmin {
     /// Creates one topic; `false` when it exists already (whatever it looks like: describe it).
     pub async fn create_topic(&self, spec: &TopicSpec) -> BackendResult<bool> {
         let op = format!("create topic {}", spec.name);
+        self.may_write(&op)?;
         let replication = TopicReplication::Fixed(spec.replication_factor);
         let topic = spec.config.iter().fold(
             NewTopic::new(&spec.name, spec.partitions, replication),
@@ -205,6 +274,7 @@ impl KafkaAdmin {
     /// Deletes one topic; `false` when it was not there.
     pub async fn delete_topic(&self, name: &str) -> BackendResult<bool> {
         let op = format!("delete topic {name}");
+        self.may_write(&op)?;
         let options = admin_options();
         let call = self.inner.admin.delete_topics(&[name], &options);
         let results = self.admin_call(&op, call).await?;
@@ -215,6 +285,7 @@ impl KafkaAdmin {
     /// relay is gone.
     pub async fn delete_group(&self, name: &str) -> BackendResult<bool> {
         let op = format!("delete consumer group {name}");
+        self.may_write(&op)?;
         let options = admin_options();
         let call = self.inner.admin.delete_groups(&[name], &options);
         let results = self.admin_call(&op, call).await?;
@@ -234,6 +305,52 @@ impl KafkaAdmin {
             });
             // Brokers describe a group they do not know as a dead one.
             Ok(group.filter(|g| g.state != "Dead" && !g.state.is_empty()))
+        })
+        .await
+    }
+
+    /// What a group has committed in the given partitions, with the notes beside it; partitions without a commit are absent.
+    pub async fn group_offsets(
+        &self,
+        group: &str,
+        partitions: Vec<(String, i32)>,
+    ) -> BackendResult<Vec<GroupOffset>> {
+        let group = group.to_owned();
+        self.blocking("read group offsets", move |inner| {
+            let consumer = inner.group_consumer(&group)?;
+            let mut list = TopicPartitionList::new();
+            for (topic, partition) in &partitions {
+                list.add_partition(topic, *partition);
+            }
+            let committed = consumer.committed_offsets(list, METADATA_TIMEOUT)?;
+            let found = committed.elements().into_iter().filter_map(|e| match e.offset() {
+                Offset::Offset(offset) => Some(GroupOffset {
+                    topic: e.topic().to_owned(),
+                    partition: e.partition(),
+                    offset,
+                    metadata: e.metadata().to_owned(),
+                }),
+                _ => None,
+            });
+            Ok(found.collect())
+        })
+        .await
+    }
+
+    /// Commits on behalf of a group that has no members.
+    pub async fn set_group_offsets(&self, group: &str, offsets: Vec<GroupOffset>) -> BackendResult<()> {
+        let op = "set group offsets";
+        self.may_write(op)?;
+        let group = group.to_owned();
+        self.blocking(op, move |inner| {
+            let consumer = inner.group_consumer(&group)?;
+            let mut list = TopicPartitionList::new();
+            for o in &offsets {
+                let mut element = list.add_partition(&o.topic, o.partition);
+                element.set_offset(Offset::Offset(o.offset))?;
+                element.set_metadata(o.metadata.as_str());
+            }
+            consumer.commit(&list, CommitMode::Sync)
         })
         .await
     }
@@ -288,7 +405,7 @@ impl KafkaAdmin {
         self.inner.breaker.run(op, bounded).await
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         op: &'static str,
         work: impl FnOnce(&Inner) -> Result<T, KafkaError> + Send + 'static,
@@ -301,6 +418,12 @@ impl KafkaAdmin {
             }
         };
         self.inner.breaker.run(op, call).await
+    }
+
+    pub(super) fn may_write(&self, op: &str) -> BackendResult<()> {
+        self.fence
+            .check()
+            .map_err(|e| BackendError::not_leading(Backend::Kafka, op, e))
     }
 
     fn error(&self, op: &str, error: &KafkaError) -> BackendError {
@@ -341,7 +464,17 @@ impl Inner {
         Ok(newest)
     }
 
-    fn tail_consumer(&self) -> Result<BaseConsumer<Context>, KafkaError> {
+    /// Speaks for a group without joining it.
+    fn group_consumer(&self, group: &str) -> Result<BaseConsumer<Context>, KafkaError> {
+        let mut config = self.config.clone();
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("allow.auto.create.topics", "false");
+        config.create_with_context(self.context.clone())
+    }
+
+    pub(super) fn tail_consumer(&self) -> Result<BaseConsumer<Context>, KafkaError> {
         let mut config = self.config.clone();
         config
             .set("group.id", "tributary-operator-tail")
@@ -377,6 +510,19 @@ fn read_to_end(consumer: &BaseConsumer<Context>) -> Option<SystemTime> {
     }
 }
 
+/// The first server that can be reached.
+async fn connect(servers: &[String]) -> std::io::Result<TcpStream> {
+    let mut last = std::io::Error::other("no server is named");
+    for server in servers {
+        match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(server)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = std::io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(last)
+}
+
 fn admin_options() -> AdminOptions {
     AdminOptions::new()
         .request_timeout(Some(ADMIN_TIMEOUT))
@@ -385,7 +531,7 @@ fn admin_options() -> AdminOptions {
 
 /// Sends librdkafka's log to `tracing` and remembers authentication failures, which calls report as timeouts.
 #[derive(Clone, Default)]
-struct Context {
+pub(super) struct Context {
     auth: Arc<Mutex<Option<(Instant, String)>>>,
 }
 

@@ -2,7 +2,10 @@
 
 mod client;
 mod error;
+mod log;
 mod topic;
+mod wire;
 
-pub use client::{ClusterInfo, ConsumerGroup, KafkaAdmin, KafkaOptions, Watermarks};
+pub use client::{ClusterInfo, ConsumerGroup, GroupOffset, KafkaAdmin, KafkaOptions, Watermarks};
+pub use log::{Log, LogRecord, LogSpec};
 pub use topic::{TopicDifference, TopicSpec, TopicState};

@@ -45,6 +45,22 @@ impl TopicSpec {
         spec
     }
 
+    /// A compacted topic with one partition: the last record of every key stays.
+    pub fn log(name: impl Into<String>, replication_factor: i32) -> Self {
+        let config = [
+            ("cleanup.policy", "compact".to_owned()),
+            // Readers look at all of it: let little pile up beside what counts.
+            ("min.cleanable.dirty.ratio", "0.1".to_owned()),
+            ("segment.bytes", (16 << 20).to_string()),
+        ];
+        Self {
+            name: name.into(),
+            partitions: 1,
+            replication_factor,
+            config: config.into_iter().map(|(k, v)| (k.to_owned(), v)).collect(),
+        }
+    }
+
     /// How the live topic differs from this; empty when it is as wanted.
     pub fn differences(&self, live: &TopicState) -> Vec<TopicDifference> {
         let mut found = Vec::new();
@@ -78,6 +94,8 @@ impl TopicSpec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicState {
     pub name: String,
+    /// Kafka's own id, in its usual spelling; another one is another topic. `None`: the brokers did not tell.
+    pub id: Option<String>,
     pub partitions: i32,
     /// Of the first partition.
     pub replication_factor: i32,
@@ -128,6 +146,7 @@ mod tests {
         let spec = TopicSpec::changes("a.b.c", 6, 3, Duration::from_secs(3600), 1000);
         let mut live = TopicState {
             name: spec.name.clone(),
+            id: None,
             partitions: 6,
             replication_factor: 3,
             config: spec.config.clone(),

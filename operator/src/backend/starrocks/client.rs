@@ -14,7 +14,9 @@ use super::live::{LiveColumn, LiveTable, name_list, properties};
 use super::types::column_type;
 use crate::backend::breaker::Breaker;
 use crate::backend::{Backend, BackendError, BackendResult, ErrorClass, Redactor};
-use crate::table::ddl::{Statement, TableName};
+use crate::leader::Fence;
+use crate::table::ddl::{Ident, Statement, TableName};
+use tributary_crds::relay::VER_COLUMN;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -66,6 +68,7 @@ pub struct ServerInfo {
 #[derive(Clone)]
 pub struct StarRocksClient {
     inner: Arc<Inner>,
+    fence: Fence,
 }
 
 struct Inner {
@@ -105,7 +108,13 @@ impl StarRocksClient {
                 preferred: AtomicUsize::new(0),
                 redactor,
             }),
+            fence: Fence::open(),
         })
+    }
+
+    /// The same client, which writes only while `fence` is open.
+    pub fn fenced(self, fence: Fence) -> Self {
+        Self { fence, ..self }
     }
 
     /// Version and nodes.
@@ -194,10 +203,28 @@ impl StarRocksClient {
         Ok(rows.iter().filter_map(pair).collect())
     }
 
+    /// The highest `_ver` of a table's rows, or of those where a column has a value; `None` when there are none.
+    pub async fn max_ver(&self, name: &TableName, only: Option<(&str, &str)>) -> BackendResult<Option<i64>> {
+        let filter = only.map(|(column, value)| format!(" WHERE {} = {}", Ident(column), literal(value)));
+        let sql = format!(
+            "SELECT MAX({}) FROM {}.{}{}",
+            Ident(VER_COLUMN),
+            Ident(&name.database),
+            Ident(&name.table),
+            filter.unwrap_or_default()
+        );
+        let op = format!("read the newest version in {name}");
+        let rows = self.query(&op, &sql, QUERY_TIMEOUT).await?;
+        Ok(rows.first().and_then(|r| text(r, 0)).and_then(|v| v.parse().ok()))
+    }
+
     /// Runs one statement. Its success says little: read the schema afterwards. A timeout is [`ErrorClass::Transient`]
     /// and leaves the statement running.
     pub async fn execute(&self, statement: &Statement) -> BackendResult<()> {
         let op = statement.summary();
+        self.fence
+            .check()
+            .map_err(|e| BackendError::not_leading(Backend::StarRocks, &op, e))?;
         self.query(&op, &statement.to_string(), DDL_TIMEOUT)
             .await
             .map(drop)

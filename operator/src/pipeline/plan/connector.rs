@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use tributary_crds::names::Ownership;
 
-use super::Action;
+use super::{Action, Run};
 use crate::backend::BackendError;
 use crate::backend::connect::connector::OWNER_KEY;
 use crate::backend::connect::health::{Observation, assess};
@@ -22,6 +22,7 @@ pub(super) struct Gates {
     pub mirrored: bool,
     /// Tables exist and the relay runs: what the connector writes will be read.
     pub downstream: bool,
+    pub run: Run,
 }
 
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub enum ConnectorView {
     Refused(Refusal),
     /// It is not there yet, or waits to be started.
     Pending(&'static str),
+    /// There is none, and none is wanted.
+    NotWanted,
     /// It does what Connect says; see the assessment.
     Present,
 }
@@ -51,8 +54,11 @@ pub(super) fn plan(
     let wanted = &accepted.connector;
     let may_write = gates.topics && gates.mirrored;
     let Some(config) = &seen.config else {
+        if gates.run == Run::Nothing {
+            return (ConnectorView::NotWanted, None);
+        }
         // Validation can take a minute: the relay's pod starts meanwhile.
-        if !may_write || observed.deployment.is_none() {
+        if !may_write || (observed.deployment.is_none() && gates.run == Run::All) {
             return (
                 ConnectorView::Pending("The connector waits for its topics, its credential and the relay."),
                 None,
@@ -76,7 +82,13 @@ pub(super) fn plan(
     if ownership != Ownership::Ours {
         return (ConnectorView::Foreign(ownership), None);
     }
-    let assessment = health(accepted, seen, memory);
+    let assessment = health(accepted, seen, gates.run, memory);
+    if gates.run == Run::Nothing {
+        if matches!(run_state(seen.status.as_ref()), RunState::Going) {
+            actions.push(Action::StopConnector);
+        }
+        return (ConnectorView::Present, Some(assessment));
+    }
     if config != wanted && may_write {
         return match waiting_refusal(memory, wanted) {
             Some(refusal) => (ConnectorView::Refused(refusal), Some(assessment)),
@@ -90,14 +102,14 @@ pub(super) fn plan(
         };
     }
     let view = match run_state(seen.status.as_ref()) {
-        Run::Stopped if gates.downstream && may_write => {
+        RunState::Stopped if gates.downstream && may_write => {
             actions.push(Action::StartConnector);
             ConnectorView::Pending("The connector is being started.")
         }
-        Run::Stopped => {
+        RunState::Stopped => {
             ConnectorView::Pending("The connector is stopped until tables, topics and relay are ready.")
         }
-        Run::Going => {
+        RunState::Going => {
             actions.extend(repair(&assessment, memory));
             ConnectorView::Present
         }
@@ -105,16 +117,16 @@ pub(super) fn plan(
     (view, Some(assessment))
 }
 
-enum Run {
+enum RunState {
     Stopped,
     Going,
 }
 
-fn run_state(status: Option<&ConnectorStatus>) -> Run {
+fn run_state(status: Option<&ConnectorStatus>) -> RunState {
     match status.map(|s| s.connector.state) {
-        Some(ConnectorState::Stopped | ConnectorState::Paused) => Run::Stopped,
+        Some(ConnectorState::Stopped | ConnectorState::Paused) => RunState::Stopped,
         // No status is what a connector has just after its creation.
-        _ => Run::Going,
+        _ => RunState::Going,
     }
 }
 
@@ -133,7 +145,7 @@ fn last_refusal(memory: &PipelineMemory, wanted: &ConnectorConfig, else_say: &'s
     }
 }
 
-fn health(accepted: &Accepted, seen: &ConnectorSeen, memory: &mut PipelineMemory) -> Assessment {
+fn health(accepted: &Accepted, seen: &ConnectorSeen, run: Run, memory: &mut PipelineMemory) -> Assessment {
     let states = seen
         .status
         .as_ref()
@@ -145,7 +157,7 @@ fn health(accepted: &Accepted, seen: &ConnectorSeen, memory: &mut PipelineMemory
         status: seen.status.as_ref(),
         offset: seen.offset.as_ref(),
         heartbeat: seen.heartbeat,
-        want_stopped: false,
+        want_stopped: run == Run::Nothing,
         snapshot: snapshot_mode(accepted.effective.source.snapshot_mode),
         in_state_for,
         now: SystemTime::now(),

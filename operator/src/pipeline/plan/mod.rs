@@ -13,13 +13,15 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use tributary_crds::StarRocksTable;
+use tributary_crds::pipeline::DesiredState;
 
-use super::ledger::Ledger;
+use super::claims;
 use super::memory::PipelineMemory;
 use super::observe::Observed;
 use super::validate::Accepted;
 use crate::backend::connect::{Assessment, ConnectorConfig};
-use crate::backend::kafka::TopicSpec;
+use crate::backend::kafka::{GroupOffset, TopicSpec, TopicState};
+use crate::ledger::{Entry, LiveTopic, PositionRecord};
 
 pub use connector::ConnectorView;
 pub use relay::RelayView;
@@ -30,7 +32,9 @@ pub use topics::TopicsView;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Generations and claims, before anything is done in their name.
-    RecordLedger(Ledger),
+    RecordLedger(Box<Entry>),
+    /// A pipeline comes back: its new consumer group starts where the old one stood. The entry is the one without positions.
+    SeedPositions(Vec<GroupOffset>, Box<Entry>),
     CreateTopic(TopicSpec),
     ApplyTable(Box<StarRocksTable>),
     DeleteTable(String),
@@ -38,11 +42,14 @@ pub enum Action {
     ApplyConfigMap(Box<ConfigMap>),
     DeleteConfigMap(String),
     ApplyRelay(Box<Deployment>),
+    /// Its position stays; configuration too.
+    StopRelay(String),
     /// Validated first, then created without being started.
     CreateConnector(ConnectorConfig),
     /// Validated first.
     ConfigureConnector(ConnectorConfig),
     StartConnector,
+    StopConnector,
     RestartFailedTasks,
     RestartConnector,
 }
@@ -51,6 +58,9 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RecordLedger(_) => f.write_str("record generations and claims"),
+            Self::SeedPositions(offsets, _) => {
+                write!(f, "resume at {} kept position(s)", offsets.len())
+            }
             Self::CreateTopic(topic) => {
                 write!(f, "create topic {} ({} partitions)", topic.name, topic.partitions)
             }
@@ -60,9 +70,11 @@ impl fmt::Display for Action {
             Self::ApplyConfigMap(map) => write!(f, "apply ConfigMap {}", map.name_any()),
             Self::DeleteConfigMap(name) => write!(f, "delete ConfigMap {name}"),
             Self::ApplyRelay(relay) => write!(f, "apply Deployment {}", relay.name_any()),
+            Self::StopRelay(name) => write!(f, "stop the relay {name}"),
             Self::CreateConnector(_) => f.write_str("create the connector, stopped"),
             Self::ConfigureConnector(_) => f.write_str("reconfigure the connector"),
             Self::StartConnector => f.write_str("start the connector"),
+            Self::StopConnector => f.write_str("stop the connector"),
             Self::RestartFailedTasks => f.write_str("restart failed tasks"),
             Self::RestartConnector => f.write_str("restart the connector"),
         }
@@ -88,26 +100,48 @@ pub struct Plan {
 
 pub fn plan(accepted: &Accepted, observed: &Observed, memory: &mut PipelineMemory) -> Plan {
     let mut actions = Vec::new();
-    let mut ledger = observed.ledger.clone().unwrap_or_default();
+    // Without its ledger a pipeline keeps what it has and gets nothing new: nobody would know whose it is.
+    let mut entry = observed.ledger.clone().unwrap_or_default();
+    let mut nothing = Vec::new();
+    let allowed = match &observed.ledger {
+        Ok(_) => &mut actions,
+        Err(_) => &mut nothing,
+    };
+    let taken_up = take_up(accepted, observed, &mut entry);
 
-    let topics = topics::plan(accepted, observed, &mut ledger, &mut actions);
-    let tables = tables::plan(accepted, observed, &mut actions);
+    let (topics, kept) = match taken_up {
+        Err(why) => (TopicsView::Conflict(why), None),
+        Ok(kept) => (topics::plan(accepted, observed, &mut entry, allowed), kept),
+    };
+    let tables = tables::plan(accepted, observed, allowed);
     let mirrored = matches!(&observed.mirrored, Ok(Some(value)) if *value == accepted.connection_uri);
     if !mirrored && observed.mirrored.is_ok() {
-        actions.push(Action::MirrorCredential);
+        allowed.push(Action::MirrorCredential);
     }
-    let ready_below = topics == TopicsView::Ready && tables == TablesView::Ready;
-    let relay = relay::plan(accepted, observed, ready_below, &mut ledger, &mut actions);
+    let run = run_of(accepted, &topics);
+    let ready_below = topics == TopicsView::Ready && tables == TablesView::Ready && kept.is_none();
+    let relay = match run {
+        Run::All => relay::plan(accepted, observed, ready_below, &mut entry, allowed),
+        Run::Source | Run::Nothing => relay::stop(accepted, observed, &topics, allowed),
+    };
     let gates = connector::Gates {
-        topics: topics == TopicsView::Ready,
+        topics: topics == TopicsView::Ready && observed.ledger.is_ok(),
         mirrored,
-        downstream: ready_below && relay == RelayView::Current,
+        downstream: ready_below && matches!(relay, RelayView::Current | RelayView::Paused),
+        run,
     };
     let (connector, assessment) = connector::plan(accepted, observed, gates, memory, &mut actions);
 
+    if let Some(offsets) = kept {
+        let seeded = Entry {
+            positions: Default::default(),
+            ..entry.clone()
+        };
+        actions.insert(0, Action::SeedPositions(offsets, Box::new(seeded)));
+    }
     // First of all: what is done in a generation's name must never be forgotten.
-    if observed.ledger.as_ref().is_ok_and(|recorded| *recorded != ledger) {
-        actions.insert(0, Action::RecordLedger(ledger));
+    if observed.ledger.as_ref().is_ok_and(|recorded| *recorded != entry) {
+        actions.insert(0, Action::RecordLedger(Box::new(entry)));
     }
     Plan {
         actions,
@@ -116,5 +150,64 @@ pub fn plan(accepted: &Accepted, observed: &Observed, memory: &mut PipelineMemor
         relay,
         connector,
         assessment,
+    }
+}
+
+/// What of a pipeline is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    All,
+    /// The connector alone: changes wait in Kafka.
+    Source,
+    Nothing,
+}
+
+fn run_of(accepted: &Accepted, topics: &TopicsView) -> Run {
+    match (topics.stops_the_lane(), accepted.effective.desired_state) {
+        (true, _) | (false, DesiredState::Stopped) => Run::Nothing,
+        (false, DesiredState::SinksPaused) => Run::Source,
+        (false, DesiredState::Running) => Run::All,
+    }
+}
+
+/// Brings the entry up to the spec. A pipeline that was deleted and comes back goes on where it stood: its kept positions, if
+/// there are any.
+fn take_up(
+    accepted: &Accepted,
+    observed: &Observed,
+    entry: &mut Entry,
+) -> Result<Option<Vec<GroupOffset>>, String> {
+    if observed.ledger.is_err() {
+        return Ok(None);
+    }
+    if entry.is_retained() {
+        // Which topics are still the same ones decides; until Kafka tells, nothing is taken up.
+        let Ok(live) = &observed.topics else {
+            return Ok(None);
+        };
+        let live = live.iter().map(|(name, topic)| (name.clone(), live_topic(topic)));
+        entry.readopt(&live.collect()).map_err(|e| format!("{e}."))?;
+    }
+    claims::refresh(entry, accepted, &observed.config_maps);
+    if entry.positions.is_empty() {
+        return Ok(None);
+    }
+    let offset = |((topic, partition), kept): (&(String, i32), &PositionRecord)| GroupOffset {
+        topic: topic.clone(),
+        partition: *partition,
+        offset: kept.offset,
+        metadata: kept.metadata.clone(),
+    };
+    // A relay that runs has a position of its own.
+    Ok(Some(match observed.deployment {
+        None => entry.positions.iter().map(offset).collect(),
+        Some(_) => Vec::new(),
+    }))
+}
+
+pub(crate) fn live_topic(topic: &TopicState) -> LiveTopic {
+    LiveTopic {
+        id: topic.id.clone(),
+        partitions: topic.partitions,
     }
 }

@@ -12,9 +12,9 @@ use tributary_crds::relay::{
 };
 
 use super::deployment::{self, DATASET_KEY, RelayDeployment};
-use super::{Action, tables};
+use super::{Action, TopicsView, live_topic, tables};
 use crate::kubernetes::{is_applied, metadata};
-use crate::pipeline::ledger::{self, Ledger, LedgerError};
+use crate::ledger::{Entry, LiveTopic, Traces};
 use crate::pipeline::observe::{Observed, RELAY_COMPONENT, RELAY_ORDINAL, RelayAnswer, held_port};
 use crate::pipeline::port;
 use crate::pipeline::validate::Accepted;
@@ -28,6 +28,10 @@ pub enum RelayView {
     /// Applied and not yet running with it.
     RollingOut(String),
     Unrenderable(String),
+    /// As asked.
+    Paused,
+    /// Loading would do harm; the topics say why.
+    Halted,
 }
 
 impl RelayView {
@@ -40,7 +44,7 @@ pub(super) fn plan(
     accepted: &Accepted,
     observed: &Observed,
     ready_below: bool,
-    ledger: &mut Ledger,
+    entry: &mut Entry,
     actions: &mut Vec<Action>,
 ) -> RelayView {
     if !ready_below || observed.ledger.is_err() {
@@ -50,9 +54,10 @@ pub(super) fn plan(
             RelayView::Waiting
         };
     }
-    let files = match files(accepted, observed, ledger) {
+    let files = match files(accepted, observed, entry) {
         Ok(files) => files,
-        Err(error) => return RelayView::Unrenderable(error.to_string()),
+        Err(Unassigned::Unknown) => return RelayView::Waiting,
+        Err(Unassigned::UsedUp(why)) => return RelayView::Unrenderable(why),
     };
     let rendered =
         config_maps(accepted, &files).and_then(|maps| Ok((maps, render(accepted, observed, &files)?)));
@@ -83,6 +88,24 @@ pub(super) fn plan(
     }
 }
 
+/// The relay is not to run: its Deployment goes, its position and its configuration stay.
+pub(super) fn stop(
+    accepted: &Accepted,
+    observed: &Observed,
+    topics: &TopicsView,
+    actions: &mut Vec<Action>,
+) -> RelayView {
+    if observed.deployment.is_some() {
+        actions.push(Action::StopRelay(
+            accepted.effective.owner.relay_deployment(RELAY_ORDINAL),
+        ));
+    }
+    match topics.stops_the_lane() {
+        true => RelayView::Halted,
+        false => RelayView::Paused,
+    }
+}
+
 /// Every file a relay reads.
 struct Files {
     relay: RelayConfig,
@@ -93,7 +116,7 @@ struct Files {
 fn ready_without_change(accepted: &Accepted, observed: &Observed) -> bool {
     let recorded = observed.ledger.as_ref().is_ok_and(|l| {
         accepted.datasets.iter().all(|d| {
-            l.mappings
+            l.datasets
                 .get(&d.name)
                 .is_some_and(|m| m.digest == digest_of(&d.tables))
         })
@@ -114,15 +137,29 @@ pub(super) fn recorded_partitions(accepted: &Accepted, observed: &Observed, data
     same_topic.then_some(file.topic.partitions)
 }
 
-fn files(accepted: &Accepted, observed: &Observed, ledger: &mut Ledger) -> Result<Files, LedgerError> {
-    let live = observed.topics.as_ref().ok();
+/// Why a dataset has no generations to run under.
+enum Unassigned {
+    /// Not every place that may know has answered.
+    Unknown,
+    UsedUp(String),
+}
+
+fn files(accepted: &Accepted, observed: &Observed, entry: &mut Entry) -> Result<Files, Unassigned> {
+    let live = observed.topics.as_ref().map_err(|_| Unassigned::Unknown)?;
     let mut datasets = Vec::new();
     for dataset in &accepted.datasets {
-        let mut dataset = dataset.clone();
-        if let Some(topic) = live.and_then(|topics| topics.get(&dataset.topic.name)) {
-            dataset.topic.partitions = topic.partitions;
-        }
-        datasets.push(ledger.assign(dataset)?);
+        let topic: LiveTopic = live
+            .get(&dataset.topic.name)
+            .map(live_topic)
+            .ok_or(Unassigned::Unknown)?;
+        let traces: Traces = match observed.traces.get(&dataset.name) {
+            Some(Ok(traces)) => *traces,
+            Some(Err(_)) => return Err(Unassigned::Unknown),
+            // Only looked for where the ledger does not know.
+            None => Traces::default(),
+        };
+        let file = entry.assign(dataset.clone(), &topic, traces);
+        datasets.push(file.map_err(|e| Unassigned::UsedUp(e.to_string()))?);
     }
     Ok(Files {
         relay: relay_file(accepted),
@@ -286,11 +323,10 @@ fn remove_stale(
     wanted: &BTreeMap<String, ConfigMap>,
     actions: &mut Vec<Action>,
 ) {
-    let ledger = ledger::name(&accepted.effective.owner);
     let stale = observed
         .config_maps
         .keys()
-        .filter(|name| !wanted.contains_key(*name) && **name != ledger);
+        .filter(|name| !wanted.contains_key(*name));
     actions.extend(stale.cloned().map(Action::DeleteConfigMap));
     actions.extend(
         tables::stale(accepted, observed)

@@ -13,24 +13,24 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
 use kube::runtime::events::EventType;
 use tributary_crds::names::{Owner, Ownership};
+use tributary_crds::pipeline::OnUnreachable;
 use tributary_crds::template::DeletionPolicy;
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
-use self::plan::{Action, Child, ConnectorRun, Patience, Remains, Seen, Step};
-use super::ledger::{self, Ledger};
+use self::plan::{Action, Child, ConnectorRun, LedgerEntry, Patience, Remains, Seen, Step};
+use super::claims::identity;
 use super::{apply, observe, status};
 use crate::backend::connect::ConnectorState;
 use crate::backend::connect::connector::OWNER_KEY;
 use crate::backend::{BackendError, ErrorClass};
 use crate::context::Context;
 use crate::error::{self, Error};
+use crate::ledger::{Claim, Entry, PipelineRecord, PositionRecord};
 use crate::publish::publish;
 use crate::telemetry::Kind;
 
 const PROGRESS: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_secs(3);
-/// In a namespace that goes, nobody may come back to fix a backend: what cannot be reached for this long is left behind.
-const YIELD_AFTER: Duration = Duration::from_secs(600);
 
 /// What a teardown needs to know of a pipeline.
 struct Subject<'a> {
@@ -40,6 +40,7 @@ struct Subject<'a> {
     /// Where relays run.
     platform_namespace: String,
     policy: DeletionPolicy,
+    on_unreachable: OnUnreachable,
 }
 
 pub async fn reconcile(pipeline: &TenantPipeline, context: &Context) -> Result<Requeue, Error> {
@@ -60,6 +61,7 @@ pub async fn reconcile(pipeline: &TenantPipeline, context: &Context) -> Result<R
         Step::Release { left_behind } => {
             if !left_behind.is_empty() {
                 let note = format!("Released without removing {}.", left_behind.join(", "));
+                note_left_behind(&subject, &left_behind, context).await;
                 context
                     .tell(
                         Kind::TenantPipeline,
@@ -129,6 +131,10 @@ fn subject<'a>(pipeline: &'a TenantPipeline, context: &Context) -> Subject<'a> {
         .as_ref()
         .and_then(|p| p.spec.defaults.as_ref())
         .and_then(|d| d.deletion_policy);
+    let default_unreachable = platform
+        .as_ref()
+        .and_then(|p| p.spec.defaults.as_ref())
+        .and_then(|d| d.on_unreachable.clone());
     Subject {
         platform_namespace: reference
             .map(|r| r.namespace_or(&namespace).to_owned())
@@ -138,6 +144,12 @@ fn subject<'a>(pipeline: &'a TenantPipeline, context: &Context) -> Subject<'a> {
             .spec
             .deletion_policy
             .or(default_policy)
+            .unwrap_or_default(),
+        on_unreachable: pipeline
+            .spec
+            .on_unreachable
+            .clone()
+            .or(default_unreachable)
             .unwrap_or_default(),
         platform,
         pipeline,
@@ -149,17 +161,12 @@ fn patience(subject: &Subject<'_>, context: &Context) -> Patience {
         // Whoever deleted the platform has declared its backends gone.
         return Patience::Yield;
     }
-    let namespace_goes = context
-        .stores
-        .namespace(&subject.owner.namespace)
-        .is_some_and(|n| n.metadata.deletion_timestamp.is_some());
     let since = subject.pipeline.metadata.deletion_timestamp.as_ref().map(|t| t.0);
-    let long = since.is_some_and(|t| Timestamp::now().duration_since(t).unsigned_abs() > YIELD_AFTER);
-    if namespace_goes && long {
-        Patience::Yield
-    } else {
-        Patience::Wait
-    }
+    let waited = since.map_or(Duration::ZERO, |t| {
+        Timestamp::now().duration_since(t).unsigned_abs()
+    });
+    let asked = subject.on_unreachable.orphans_after();
+    plan::patience(waited, asked, context.namespace_goes(&subject.owner.namespace))
 }
 
 async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error> {
@@ -170,8 +177,7 @@ async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error
     let pods: Vec<Pod> = kubernetes.list(namespace, &selector).await?;
     let maps: Vec<ConfigMap> = kubernetes.list(namespace, &selector).await?;
     let children: Vec<StarRocksTable> = kubernetes.list(&owner.namespace, "").await?;
-    let ledger_name = ledger::name(owner);
-    let ledger_map = maps.iter().find(|m| m.name_any() == ledger_name);
+    let entry = entry(subject, context).await;
     let uid = subject.pipeline.metadata.uid.as_deref();
     Ok(Remains {
         connector: connector(subject, context).await,
@@ -191,24 +197,31 @@ async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error
                 deleting: t.metadata.deletion_timestamp.is_some(),
             })
             .collect(),
-        topics: topics(subject, ledger_map, context).await,
-        config_maps: maps
-            .iter()
-            .map(ResourceExt::name_any)
-            .filter(|n| *n != ledger_name)
-            .collect(),
-        ledger: ledger_map.map(ResourceExt::name_any),
+        topics: topics(subject, &entry, context).await,
+        config_maps: maps.iter().map(ResourceExt::name_any).collect(),
+        ledger: match &entry {
+            Err(why) => Seen::Unreachable(why.clone()),
+            Ok(entry) => match &entry.record {
+                Some(record) if record.retained => Seen::Ours(LedgerEntry::Retained),
+                Some(_) => Seen::Ours(LedgerEntry::Live),
+                None => Seen::Absent,
+            },
+        },
     })
 }
 
 const PLATFORM_GONE: &str = "the DataPlatform is gone";
 
 fn unreachable<T>(error: &BackendError) -> Seen<T> {
-    Seen::Unreachable(if error.is_retryable() {
+    Seen::Unreachable(why_not(error))
+}
+
+fn why_not(error: &BackendError) -> String {
+    if error.is_retryable() {
         format!("{} does not answer.", error.backend)
     } else {
         format!("{error}.")
-    })
+    }
 }
 
 async fn connector(subject: &Subject<'_>, context: &Context) -> Seen<ConnectorRun> {
@@ -285,10 +298,25 @@ async fn consumer_group(subject: &Subject<'_>, context: &Context) -> Seen<()> {
     }
 }
 
+/// What the ledger says of the pipeline; else why it says nothing.
+async fn entry(subject: &Subject<'_>, context: &Context) -> Result<Entry, String> {
+    let platform = subject.platform.as_ref().ok_or(PLATFORM_GONE)?;
+    let id = identity(&subject.owner);
+    let look = async {
+        let kafka = context.backends.kafka(platform)?;
+        context
+            .ledgers
+            .book(platform)
+            .read(&kafka, |state| state.entry(&id))
+            .await
+    };
+    look.await.map_err(|error: BackendError| why_not(&error))
+}
+
 /// Topics that the ledger says this pipeline created, as far as they still exist.
 async fn topics(
     subject: &Subject<'_>,
-    ledger_map: Option<&ConfigMap>,
+    entry: &Result<Entry, String>,
     context: &Context,
 ) -> Seen<Vec<String>> {
     if subject.policy == DeletionPolicy::Retain {
@@ -297,10 +325,10 @@ async fn topics(
     let Some(platform) = &subject.platform else {
         return Seen::Unreachable(PLATFORM_GONE.to_owned());
     };
-    let Ok(ledger) = Ledger::read(&subject.owner, ledger_map) else {
-        return Seen::Foreign;
+    let created: Vec<String> = match entry {
+        Ok(entry) => entry.created_topics().into_iter().collect(),
+        Err(why) => return Seen::Unreachable(why.clone()),
     };
-    let created: Vec<String> = ledger.created_topics.into_iter().collect();
     if created.is_empty() {
         return Seen::Absent;
     }
@@ -308,6 +336,78 @@ async fn topics(
     match look.await {
         Ok(live) => Seen::Ours(live.into_keys().collect()),
         Err(error) => unreachable(&error),
+    }
+}
+
+/// Writes what becomes of the entry.
+async fn rewrite(
+    subject: &Subject<'_>,
+    platform: &DataPlatform,
+    context: &Context,
+    edit: impl FnOnce(&mut Entry),
+) -> Result<(), String> {
+    let id = identity(&subject.owner);
+    let kafka = context.backends.kafka(platform).map_err(|e| e.to_string())?;
+    let book = context.ledgers.book(platform);
+    let written = book.write(&kafka, |state| {
+        let mut entry = state.entry(&id);
+        edit(&mut entry);
+        state.record(&id, &entry, false)
+    });
+    written.await.map_err(|e| e.to_string())
+}
+
+/// Where the consumer group stands, into the ledger. The relay is gone by now, so nothing moves.
+async fn keep_positions(
+    subject: &Subject<'_>,
+    platform: &DataPlatform,
+    context: &Context,
+) -> Result<(), String> {
+    let entry = entry(subject, context).await?;
+    let kafka = context.backends.kafka(platform).map_err(|e| e.to_string())?;
+    let topics: Vec<String> = entry.datasets.values().map(|d| d.topic.clone()).collect();
+    let live = kafka.describe_topics(&topics).await.map_err(|e| e.to_string())?;
+    let partitions = live
+        .values()
+        .flat_map(|t| (0..t.partitions).map(|p| (t.name.clone(), p)))
+        .collect();
+    let group = subject.owner.consumer_group();
+    let offsets = kafka.group_offsets(&group, partitions).await;
+    let offsets = offsets.map_err(|e| e.to_string())?;
+    let positions = offsets.into_iter().map(|o| {
+        let record = PositionRecord {
+            topic_id: live.get(&o.topic).and_then(|t| t.id.clone()),
+            offset: o.offset,
+            metadata: o.metadata,
+        };
+        ((o.topic, o.partition), record)
+    });
+    let positions = positions.collect();
+    rewrite(subject, platform, context, |entry| entry.positions = positions).await
+}
+
+/// A tenant and its topics stay claimed with their data; what only a running pipeline does is free.
+fn retain(entry: &mut Entry) {
+    entry
+        .claims
+        .retain(|claim| matches!(claim, Claim::Tenant(_) | Claim::Topic(_)));
+    if let Some(record) = &mut entry.record {
+        record.retained = true;
+    }
+}
+
+/// Best effort: it is said by an event too.
+async fn note_left_behind(subject: &Subject<'_>, left_behind: &[String], context: &Context) {
+    let Some(platform) = &subject.platform else {
+        return;
+    };
+    let noted = rewrite(subject, platform, context, |entry| {
+        let record = entry.record.get_or_insert_with(PipelineRecord::default);
+        record.left_behind = left_behind.to_vec();
+        record.retained = true;
+    });
+    if let Err(error) = noted.await {
+        tracing::warn!(error, ?left_behind, "not noted in the ledger");
     }
 }
 
@@ -332,7 +432,10 @@ async fn carry_out(action: &Action, subject: &Subject<'_>, context: &Context) ->
         | Action::DeleteConnectorOffsets
         | Action::DeleteConnector
         | Action::RemoveMirroredKey
+        | Action::KeepPositions
         | Action::DeleteConsumerGroup
+        | Action::RetainEntry
+        | Action::ForgetEntry
         | Action::DeleteTopics(_) => {
             let Some(platform) = &subject.platform else {
                 return Err(PLATFORM_GONE.to_owned());
@@ -357,6 +460,14 @@ async fn outside(
                 .map_err(|e| e.to_string()),
             None => Ok(()),
         };
+    }
+    match action {
+        Action::KeepPositions => return keep_positions(subject, platform, context).await,
+        Action::RetainEntry => return rewrite(subject, platform, context, retain).await,
+        Action::ForgetEntry => {
+            return rewrite(subject, platform, context, |entry| *entry = Entry::default()).await;
+        }
+        _ => {}
     }
     let done = async {
         let connector = owner.connector();

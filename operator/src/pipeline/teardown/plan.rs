@@ -1,7 +1,11 @@
 //! What to take down next, decided from what is seen alone: no status, no event, no memory is needed, so a teardown can start
 //! anywhere and ends from everywhere. Order: stop the connector → stop the relay → remove what ran → data by policy → let go.
 
+use std::time::Duration;
+
 use tributary_crds::template::DeletionPolicy;
+
+use crate::guard::Guard;
 
 /// Something in an external system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +23,14 @@ pub enum Seen<T> {
 pub enum ConnectorRun {
     Running,
     Stopped,
+}
+
+/// How the ledger has the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerEntry {
+    Live,
+    /// Closed: the same identity applied again takes it up.
+    Retained,
 }
 
 /// A child StarRocksTable.
@@ -41,8 +53,8 @@ pub struct Remains {
     /// Topics this pipeline created; looked for only when the policy deletes them.
     pub topics: Seen<Vec<String>>,
     pub config_maps: Vec<String>,
-    /// The ConfigMap with generations and what was created; part of the data.
-    pub ledger: Option<String>,
+    /// The pipeline's entry in the ledger: claims, generations, what it created.
+    pub ledger: Seen<LedgerEntry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +64,16 @@ pub enum Action {
     DeleteConnectorOffsets,
     DeleteConnector,
     RemoveMirroredKey,
+    /// Where the consumer group stands, into the ledger.
+    KeepPositions,
     DeleteConsumerGroup,
     DeleteChild(String),
     DeleteTopics(Vec<String>),
     DeleteConfigMap(String),
+    /// Notes in the ledger that the pipeline is gone and what it had is kept.
+    RetainEntry,
+    /// Takes the pipeline out of the ledger: its claims are free.
+    ForgetEntry,
 }
 
 /// The next step.
@@ -76,6 +94,23 @@ pub enum Patience {
     Wait,
     /// Their owner has declared them gone, or the namespace goes: list what is left and let go.
     Yield,
+}
+
+/// In a namespace that goes, nobody may come back to fix a backend: what cannot be reached for this long is left behind.
+pub const YIELD_AFTER: Duration = Duration::from_secs(600);
+
+/// How long to insist, after having waited so long; `asked` is the bound of `onUnreachable: Orphan`.
+pub fn patience(waited: Duration, asked: Option<Duration>, namespace_goes: bool) -> Patience {
+    // Rule 25.
+    let in_namespace = (namespace_goes && Guard::NamespaceYields.holds()).then_some(YIELD_AFTER);
+    let bound = match (asked, in_namespace) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    match bound {
+        Some(bound) if waited >= bound => Patience::Yield,
+        _ => Patience::Wait,
+    }
 }
 
 /// Decides the next step.
@@ -138,7 +173,7 @@ fn remove_connector(remains: &Remains, policy: DeletionPolicy) -> Stage {
     }
 }
 
-fn remove_runtime(remains: &Remains, _: DeletionPolicy) -> Stage {
+fn remove_runtime(remains: &Remains, policy: DeletionPolicy) -> Stage {
     let mut actions = Vec::new();
     let mut unreachable = None;
     match &remains.mirrored_key {
@@ -149,7 +184,17 @@ fn remove_runtime(remains: &Remains, _: DeletionPolicy) -> Stage {
         Seen::Absent | Seen::Foreign => {}
     }
     match &remains.consumer_group {
-        Seen::Ours(()) => actions.push(Action::DeleteConsumerGroup),
+        Seen::Ours(()) => {
+            match (policy, &remains.ledger) {
+                (DeletionPolicy::Retain, Seen::Ours(_)) => actions.push(Action::KeepPositions),
+                (DeletionPolicy::Retain, Seen::Unreachable(why)) => {
+                    return Stage::Unreachable(why.clone(), Some("the consumer group".to_owned()));
+                }
+                // Never accepted, or nothing is to be kept.
+                _ => {}
+            }
+            actions.push(Action::DeleteConsumerGroup);
+        }
         Seen::Unreachable(why) => unreachable = Some((why, "the consumer group")),
         Seen::Absent | Seen::Foreign => {}
     }
@@ -182,16 +227,20 @@ fn remove_children(remains: &Remains, _: DeletionPolicy) -> Stage {
 }
 
 fn remove_data(remains: &Remains, policy: DeletionPolicy) -> Stage {
-    if policy == DeletionPolicy::Retain {
-        return Stage::Done;
+    match (policy, &remains.topics) {
+        (DeletionPolicy::Delete, Seen::Ours(topics)) if !topics.is_empty() => {
+            return Stage::Act(vec![Action::DeleteTopics(topics.clone())]);
+        }
+        (DeletionPolicy::Delete, Seen::Unreachable(why)) => {
+            return Stage::Unreachable(why.clone(), Some("the topics and the ledger entry".to_owned()));
+        }
+        _ => {}
     }
-    match &remains.topics {
-        Seen::Ours(topics) if !topics.is_empty() => Stage::Act(vec![Action::DeleteTopics(topics.clone())]),
-        Seen::Unreachable(why) => Stage::Unreachable(why.clone(), Some("the topics".to_owned())),
-        Seen::Ours(_) | Seen::Absent | Seen::Foreign => match &remains.ledger {
-            Some(name) => Stage::Act(vec![Action::DeleteConfigMap(name.clone())]),
-            None => Stage::Done,
-        },
+    match (policy, &remains.ledger) {
+        (DeletionPolicy::Retain, Seen::Ours(LedgerEntry::Live)) => Stage::Act(vec![Action::RetainEntry]),
+        (DeletionPolicy::Delete, Seen::Ours(_)) => Stage::Act(vec![Action::ForgetEntry]),
+        (_, Seen::Unreachable(why)) => Stage::Unreachable(why.clone(), Some("the ledger entry".to_owned())),
+        (_, Seen::Ours(LedgerEntry::Retained) | Seen::Absent | Seen::Foreign) => Stage::Done,
     }
 }
 
@@ -214,7 +263,7 @@ mod tests {
             children: vec![],
             topics: Seen::Absent,
             config_maps: vec![],
-            ledger: None,
+            ledger: Seen::Absent,
         }
     }
 
@@ -231,7 +280,7 @@ mod tests {
             }],
             topics: Seen::Ours(vec!["acme.shop.orders".into()]),
             config_maps: vec!["relay".into()],
-            ledger: Some("ledger".into()),
+            ledger: Seen::Ours(LedgerEntry::Live),
         }
     }
 
@@ -254,8 +303,13 @@ mod tests {
             Action::DeleteTopics(_) => remains.topics = Seen::Absent,
             Action::DeleteConfigMap(name) => {
                 remains.config_maps.retain(|c| c != name);
-                remains.ledger = remains.ledger.take().filter(|l| l != name);
             }
+            Action::KeepPositions => assert!(
+                remains.consumer_group == Seen::Ours(()) && remains.pods == 0,
+                "positions are read once the relay is gone and before the group is"
+            ),
+            Action::RetainEntry => remains.ledger = Seen::Ours(LedgerEntry::Retained),
+            Action::ForgetEntry => remains.ledger = Seen::Absent,
         }
     }
 
@@ -301,7 +355,7 @@ mod tests {
                 Action::DeleteConfigMap("relay".into()),
                 Action::DeleteChild("acme.orders.orders".into()),
                 Action::DeleteTopics(vec!["acme.shop.orders".into()]),
-                Action::DeleteConfigMap("ledger".into()),
+                Action::ForgetEntry,
             ]
         );
         assert_eq!(end, Step::Release { left_behind: vec![] });
@@ -312,7 +366,11 @@ mod tests {
         let (done, end) = run(everything(), DeletionPolicy::Retain, Patience::Wait);
         assert!(!done.contains(&Action::DeleteConnectorOffsets));
         assert!(!done.iter().any(|a| matches!(a, Action::DeleteTopics(_))));
-        assert!(!done.contains(&Action::DeleteConfigMap("ledger".into())));
+        assert!(!done.contains(&Action::ForgetEntry));
+        assert_eq!(done.last(), Some(&Action::RetainEntry));
+        let at = |action: &Action| done.iter().position(|a| a == action);
+        assert!(at(&Action::KeepPositions).is_some());
+        assert!(at(&Action::KeepPositions) < at(&Action::DeleteConsumerGroup));
         assert_eq!(end, Step::Release { left_behind: vec![] });
     }
 
@@ -333,6 +391,48 @@ mod tests {
                 left_behind: vec!["the connector".into()]
             }
         );
+    }
+
+    /// Rule 25: Connect, Kafka and StarRocks are all down and the namespace goes: it ends, and says what is left.
+    fn a_namespace_that_goes_is_not_held_up() -> Result<(), String> {
+        let away = || "it is away".to_owned();
+        let down = Remains {
+            connector: Seen::Unreachable(away()),
+            consumer_group: Seen::Unreachable(away()),
+            ledger: Seen::Unreachable(away()),
+            ..everything()
+        };
+        let soon = patience(Duration::from_secs(1), None, true);
+        let (_, end) = run(down.clone(), DeletionPolicy::Retain, soon);
+        if !matches!(end, Step::Wait(_)) {
+            return Err(format!("it did not even try: {end:?}"));
+        }
+        let (_, end) = run(down, DeletionPolicy::Retain, patience(YIELD_AFTER, None, true));
+        match end {
+            Step::Release { left_behind } if left_behind.len() >= 3 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn rule_25() {
+        a_namespace_that_goes_is_not_held_up().unwrap();
+    }
+
+    #[test]
+    fn rule_25_is_broken_without_its_guard() {
+        Guard::NamespaceYields.assert_red("pipeline::teardown::plan::tests::rule_25");
+    }
+
+    #[test]
+    fn orphaning_begins_when_asked_and_not_before() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(patience(hour, None, false), Patience::Wait, "Wait waits");
+        assert_eq!(
+            patience(Duration::from_secs(3599), Some(hour), false),
+            Patience::Wait
+        );
+        assert_eq!(patience(hour, Some(hour), false), Patience::Yield);
     }
 
     fn seen<T: Clone + std::fmt::Debug + 'static>(
@@ -361,7 +461,7 @@ mod tests {
             deleting in any::<bool>(),
             topics in seen(names()),
             config_maps in names(),
-            ledger in prop::option::of(Just("ledger".to_owned())),
+            ledger in seen(prop_oneof![Just(LedgerEntry::Live), Just(LedgerEntry::Retained)]),
         ) -> Remains {
             let children = children.into_iter().map(|name| Child { name, deleting }).collect();
             Remains { connector, deployments, pods, mirrored_key, consumer_group, children, topics, config_maps, ledger }

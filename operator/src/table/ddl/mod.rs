@@ -15,5 +15,6 @@ pub mod version;
 
 pub use check::{Rule, Violation, check, check_syntax};
 pub use plan::{Adoption, DdlAction, Difference, Plan, Refusal, plan};
+pub use render::Ident;
 pub use statement::{ColumnDef, CreateTable, HashDistribution, PartitionBy, Statement, TableName};
 pub use version::Version;
