@@ -335,6 +335,75 @@ fn a_position_lost_while_running_stops_its_dataset_only() {
     assert_eq!(relay.get("/livez").0, 200);
 }
 
+/// All of it at once: two owners killed in turn while loads outlive them, fail, hide their commits and publish late.
+#[test]
+fn under_kills_and_faults_the_table_ends_as_the_source() {
+    let seed = std::env::var("TRIBUTARY_TEST_SEED").map_or(4, |seed| seed.parse().expect("a number"));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (kafka, starrocks) = (Kafka::start(&[(TOPIC, 4)]), starrocks("n BIGINT NULL,"));
+    let orders = dataset(TOPIC, 4, vec![table("orders", vec![column("n", "BIGINT", "n")])]);
+    let mut relays = ["relay-0", "relay-1"].map(|instance| {
+        let mut relay = relay(&kafka, &starrocks, None, std::slice::from_ref(&orders));
+        relay.reconfigure(|relay| relay.kafka.group_instance_id = instance.into());
+        relay.start();
+        relay
+    });
+    let mut last = std::collections::BTreeMap::new();
+    for round in 0..12 {
+        let kind = [
+            "late_commit",
+            "commit_then_drop",
+            "commit_then_fail",
+            "publish_timeout",
+            "too_many_versions",
+        ];
+        for _ in 0..2 {
+            let delay = rng.u64(100..2500);
+            starrocks.fault(&json!({"kind": kind[rng.usize(..kind.len())], "delay_ms": delay, "count": 1}));
+        }
+        for n in 0..120 {
+            let id = rng.u64(..150);
+            let partition = (id % 4) as i32;
+            if rng.u8(..6) == 0 {
+                kafka.send(TOPIC, partition, &key(id), Some(&event("d", None)));
+                last.remove(&id);
+            } else {
+                offer(&kafka, partition, id, round * 1000 + n);
+                last.insert(id, round * 1000 + n);
+            }
+        }
+        kafka.flush();
+        // Some loads have begun by then, some not.
+        std::thread::sleep(Duration::from_millis(rng.u64(..400)));
+        let relay = &mut relays[rng.usize(..2)];
+        relay.kill();
+        relay.start();
+    }
+    let expected: Vec<String> = last.iter().map(|(id, n)| format!("{id:024x}\t{n}")).collect();
+    within(PATIENCE * 2, "equal, and stays so", || {
+        let open = |(_, state): &(String, String)| !matches!(state.as_str(), "VISIBLE" | "ABORTED");
+        let on_its_way = starrocks.labels("shop").iter().any(open);
+        let found = starrocks
+            .sql("SELECT order_id, n FROM shop.orders ORDER BY order_id")
+            .unwrap();
+        if !on_its_way && found.lines().eq(expected.iter()) {
+            return Ok(());
+        }
+        let wrong = found
+            .lines()
+            .zip(&expected)
+            .filter(|(found, expected)| found != expected)
+            .count();
+        Err((
+            found.lines().count(),
+            expected.len(),
+            wrong,
+            relays.each_ref().map(|r| r.get("/status").1),
+        ))
+    })
+    .unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+}
+
 /// Rule 8: a transaction ends in a marker that is no record, and aborted records do not exist.
 fn markers_are_no_gaps(guard: Option<Guard>) -> Result<(), String> {
     let (kafka, endpoint) = (Kafka::start(&[(TOPIC, 1)]), Endpoint::start());

@@ -325,15 +325,15 @@ impl Relay {
     }
 
     pub fn start(&mut self) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tributary-relay"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tributary-relay"));
+        if let Some(guard) = self.ablated {
+            command.env(tributary_relay::guard::ABLATE_ENV, guard.name());
+        }
+        let mut child = command
             .args(["--config-dir".as_ref(), self.dir.path().as_os_str()])
             .args(["--credentials-dir".as_ref(), self.path("credentials").as_os_str()])
             .args(["--listen", "127.0.0.1:0"])
             .env("NO_COLOR", "1")
-            .env(
-                tributary_relay::guard::ABLATE_ENV,
-                self.ablated.map_or("", tributary_relay::guard::Guard::name),
-            )
             .stderr(Stdio::piped())
             .spawn()
             .expect("relay");
