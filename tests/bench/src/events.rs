@@ -15,7 +15,7 @@ pub(crate) struct Topic {
 }
 
 pub(crate) fn fill(kafka: &str, count: u64) -> anyhow::Result<Topic> {
-    let name = format!("bench.shop.orders.{}", tributary_relay::lane::now_ms());
+    let name = format!("bench.shop.orders.{:.0}", crate::discard::now_ms());
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", kafka)

@@ -11,7 +11,7 @@ use tributary_relay::lane::batch::{BatchBuilder, Origin, RowTimes};
 use tributary_relay::lane::ranges::Slot;
 use tributary_relay::shape::{Event, Mapping, Scratch};
 
-use crate::{events, measure};
+use crate::{events, relay};
 
 /// Rows of a batch; the relay's default closes one about there.
 const BATCH: usize = 10_000;
@@ -20,7 +20,7 @@ pub(crate) fn run(count: u64, rounds: usize) -> anyhow::Result<()> {
     let records: Vec<(String, String)> = (0..count.min(200_000))
         .map(|n| (events::key(n), events::value(n)))
         .collect();
-    let dataset = measure::dataset("bench");
+    let dataset = relay::dataset("bench")?;
     let mapping = Mapping::compile(&dataset, &dataset.tables[0])?;
     let (mut key, mut document, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
     for round in 1..=rounds {

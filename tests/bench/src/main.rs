@@ -1,24 +1,31 @@
-//! What the relay costs beside what reading costs: events per CPU-second of the whole relay pipeline as a share of raw
-//! librdkafka consume, measured in one run, in turns, over one topic.
+//! What the relay costs: beside reading alone (librdkafka) and beside the official Java SDK, all over one topic in one run, each
+//! in a process of its own, in turns.
 
 #![forbid(unsafe_code)]
 
 mod discard;
 mod events;
 mod hot;
+mod latency;
 mod measure;
+mod raw;
+mod relay;
+mod sdk;
+
+use std::process::Command;
 
 use clap::{Parser, Subcommand};
+use measure::{Measured, median, own_account};
 
-/// Measures the relay's share of raw consume.
+/// Measures the relay beside its baselines.
 #[derive(Debug, Parser)]
 struct Args {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Sub>,
     /// Events in the topic.
     #[arg(long, default_value_t = 300_000)]
     events: u64,
-    /// Rounds of (raw, relay); the median of each is reported.
+    /// Rounds of (raw, relay, SDK); the median of each is reported.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Broker to use (host:port); without it the stage raises one.
@@ -27,22 +34,37 @@ struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// A Stream Load endpoint that answers Success and drops every body. The bench runs it as a process of its own, so that
-    /// its work is not counted as the relay's.
+enum Sub {
+    /// Reads a topic with librdkafka and prints what it took.
     #[command(hide = true)]
-    Discard,
+    Raw {
+        kafka: String,
+        topic: String,
+        events: u64,
+    },
     /// Nanoseconds of the relay's own work per event, in memory.
     Hot,
 }
 
+const LINGER_MS: u64 = 200;
+const MAX_BYTES: u64 = 4 << 20;
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    match args.command {
-        Some(Command::Discard) => return discard::serve(),
-        Some(Command::Hot) => return hot::run(args.events, args.rounds),
-        None => {}
+    match &args.command {
+        Some(Sub::Raw { kafka, topic, events }) => {
+            let measured = raw::consume(kafka, topic, *events)?;
+            println!("{}", serde_json::to_string(&measured)?);
+            Ok(())
+        }
+        Some(Sub::Hot) => hot::run(args.events, args.rounds),
+        None => compare(args),
     }
+}
+
+fn compare(args: Args) -> anyhow::Result<()> {
+    let program = relay::program()?;
+    let sdk = sdk::Sdk::compile()?;
     // Held until the end: the stage goes with it.
     let (_stage, kafka) = match args.kafka.filter(|kafka| !kafka.is_empty()) {
         Some(kafka) => (None, kafka),
@@ -60,29 +82,58 @@ fn main() -> anyhow::Result<()> {
     };
     let topic = events::fill(&kafka, args.events)?;
     println!(
-        "{} events, {} bytes each (key and value), 12 columns, 1 partition, real broker, discarding Stream Load endpoint in a process of its own",
+        "{} events, {} bytes each (key and value), 12 columns, 1 partition, real broker; StarRocks is an endpoint that drops what it gets",
         args.events,
         topic.bytes / args.events
     );
-    let endpoint = discard::Endpoint::spawn()?;
-    let mut raw = Vec::new();
-    let mut relay = Vec::new();
+    let setting = relay::Setting {
+        program: &program,
+        kafka: &kafka,
+        topic: &topic.name,
+        linger_ms: LINGER_MS,
+        max_bytes: MAX_BYTES,
+    };
+    let endpoint = discard::Endpoint::serve()?;
+    let (mut raws, mut relays, mut sdks) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=args.rounds {
-        let one = measure::raw(&kafka, &topic.name, args.events)?;
-        println!("round {round}: raw    {one}");
-        raw.push(one);
-        let one = measure::relay(&kafka, &topic.name, args.events, &endpoint.address)?;
-        println!("round {round}: relay  {one}");
-        relay.push(one);
+        let mut raw = Command::new(std::env::current_exe()?);
+        raw.args(["raw", &kafka, &topic.name, &args.events.to_string()]);
+        keep(&mut raws, round, "raw", own_account(&mut raw)?);
+        keep(
+            &mut relays,
+            round,
+            "relay",
+            setting.catch_up(&endpoint, args.events)?,
+        );
+        let sdk = sdk.catch_up(&endpoint, &kafka, &topic.name, args.events)?;
+        keep(&mut sdks, round, "sdk", sdk);
     }
-    let (raw, relay) = (measure::median(&raw), measure::median(&relay));
-    println!("median raw   {:>9.0} events per CPU-second", raw);
-    println!("median relay {:>9.0} events per CPU-second", relay);
+    if let (Some(raw), Some(relay), Some(sdk)) = (median(raws), median(relays), median(sdks)) {
+        let rate = Measured::per_cpu_second;
+        println!("median raw    {raw}\nmedian relay  {relay}\nmedian sdk    {sdk}");
+        println!(
+            "relay's share of raw consume: {:.1} %",
+            100.0 * rate(&relay) / rate(&raw)
+        );
+        println!(
+            "relay against the SDK, per CPU-second: {:.1} times",
+            rate(&relay) / rate(&sdk)
+        );
+    }
+    let empty = events::fill(&kafka, 0)?;
+    let quiet = relay::Setting {
+        topic: &empty.name,
+        ..setting
+    };
+    let added = latency::added(&quiet, &endpoint, 50, 1500)?;
     println!(
-        "relay's share of raw consume: {:.1} %  (N = {}, rounds = {})",
-        100.0 * relay / raw,
-        args.events,
-        args.rounds
+        "added by the relay beyond its linger of {LINGER_MS} ms: p50 {:.1} ms, p99 {:.1} ms (N = {} loads, 50 events per second)",
+        added.p50_ms, added.p99_ms, added.samples
     );
     Ok(())
+}
+
+fn keep(all: &mut Vec<Measured>, round: usize, who: &str, one: Measured) {
+    println!("round {round}: {who:<6} {one}");
+    all.push(one);
 }

@@ -1,227 +1,133 @@
-//! One measurement each of reading alone and of the whole relay.
+//! What one contender needed, each a process of its own: CPU of all its threads, wall time, peak resident memory.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::{Message, Offset, TopicPartitionList};
-use tributary_crds::relay::{
-    BatchConfig, BsonType, ColumnConfig, ColumnSource, DatasetConfig, FORMAT_VERSION, KafkaConfig,
-    MetaSource, OnError, PipelineIdentity, RelayConfig, StarRocksConfig, TableConfig, TopicConfig,
-};
-use tributary_relay::config::Config;
-use tributary_relay::sink::starrocks::{Credentials, StarRocks};
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
 
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Longest that one contender may take for all events.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What a contender's process used from its first event to its last.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Measured {
-    events: u64,
-    wall: Duration,
-    cpu: Duration,
+    pub events: u64,
+    pub wall_ms: u64,
+    pub cpu_ms: u64,
+    /// Peak of the resident set, the whole process.
+    pub peak_kib: u64,
 }
 
 impl Measured {
-    fn per_cpu_second(&self) -> f64 {
-        self.events as f64 / self.cpu.as_secs_f64()
+    pub(crate) fn per_cpu_second(&self) -> f64 {
+        self.events as f64 * 1000.0 / self.cpu_ms.max(1) as f64
+    }
+
+    fn cpu_seconds_per_million(&self) -> f64 {
+        self.cpu_ms as f64 * 1000.0 / self.events as f64
     }
 }
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per_second = self.events as f64 / self.wall.as_secs_f64();
         write!(
             f,
-            "{:>9.0} events per CPU-second, {per_second:>9.0} per second ({:.2} s CPU, {:.2} s wall)",
+            "{:>9.0} events per CPU-second, {:>6.2} CPU-seconds per million events, {:>9.0} events per second, peak {:>4} MiB",
             self.per_cpu_second(),
-            self.cpu.as_secs_f64(),
-            self.wall.as_secs_f64()
+            self.cpu_seconds_per_million(),
+            self.events as f64 * 1000.0 / self.wall_ms.max(1) as f64,
+            self.peak_kib >> 10,
         )
     }
 }
 
-pub(crate) fn median(all: &[Measured]) -> f64 {
-    let mut figures: Vec<f64> = all.iter().map(Measured::per_cpu_second).collect();
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+/// The round with the median CPU time.
+pub(crate) fn median(mut rounds: Vec<Measured>) -> Option<Measured> {
+    rounds.sort_by_key(|round| round.cpu_ms);
+    rounds.get(rounds.len() / 2).copied()
 }
 
-/// CPU time of the whole process, librdkafka's threads included.
-fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+/// CPU time and peak memory of a process so far, as the kernel counts them (`/proc/<pid>/{stat,status}`).
+pub(crate) fn usage(pid: u32) -> anyhow::Result<(Duration, u64)> {
+    let proc = Path::new("/proc").join(pid.to_string());
+    let stat = std::fs::read_to_string(proc.join("stat"))?;
+    // The second field is the program's name in parentheses, which may hold anything.
+    let after_name = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest)
+        .context("stat has a name")?;
+    let ticks: u64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap_or(0))
+        .sum();
+    let status = std::fs::read_to_string(proc.join("status"))?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .context("status has VmHWM")?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok((Duration::from_millis(ticks * 1000 / per_second), peak))
 }
 
-fn kafka_config(kafka: &str, topic: &str) -> KafkaConfig {
-    let run = tributary_relay::lane::now_ms();
-    KafkaConfig {
-        bootstrap_servers: vec![kafka.to_owned()],
-        group_id: format!("bench.{topic}.{run}"),
-        group_instance_id: "bench-0".into(),
-        heartbeat_topic: "bench.heartbeat".into(),
-        heartbeat_interval_ms: 5_000,
-        dead_letter_topic: None,
+/// Runs a contender that measures itself and prints a [`Measured`] as the last line of its stdout.
+pub(crate) fn own_account(command: &mut Command) -> anyhow::Result<Measured> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        bail!(
+            "{} ended with {}\n{stdout}",
+            command.get_program().display(),
+            output.status
+        );
     }
+    let last = stdout.lines().last().unwrap_or_default();
+    serde_json::from_str(last).with_context(|| format!("not an account: {last:?}"))
 }
 
-/// The relay's own consumer settings, the relay's own way of polling, and nothing done with a message.
-pub(crate) fn raw(kafka: &str, topic: &str, events: u64) -> anyhow::Result<Measured> {
-    let consumer: BaseConsumer =
-        tributary_relay::source::client_config(&kafka_config(kafka, topic)).create()?;
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, 0, Offset::Beginning)?;
-    let (cpu_before, began) = (cpu(), Instant::now());
-    consumer.assign(&list)?;
-    let (mut seen, mut bytes) = (0, 0usize);
-    while seen < events {
-        match consumer.poll(Duration::from_millis(50)) {
-            Some(Ok(message)) => {
-                bytes += message.payload().map_or(0, <[u8]>::len);
-                seen += 1;
+/// A process that ends with its owner.
+pub(crate) struct Running(pub Child);
+
+impl Running {
+    /// Waits until `done` says so; CPU and memory of the process then.
+    pub(crate) fn until(
+        &mut self,
+        events: u64,
+        mut done: impl FnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<Measured> {
+        let began = Instant::now();
+        while !done()? {
+            if let Some(status) = self.0.try_wait()? {
+                bail!("it ended with {status}; its messages are above");
             }
-            None | Some(Err(KafkaError::PartitionEOF(_))) => {}
-            Some(Err(error)) => bail!(error),
+            if began.elapsed() > PATIENCE {
+                bail!("not done after {PATIENCE:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        if began.elapsed() > PATIENCE {
-            bail!("{seen} of {events} events within {PATIENCE:?}");
-        }
-    }
-    let measured = Measured {
-        events,
-        wall: began.elapsed(),
-        cpu: cpu() - cpu_before,
-    };
-    std::hint::black_box(bytes);
-    Ok(measured)
-}
-
-/// The relay as it is: group, envelope, shape, batches, Stream Load over TCP, commits.
-pub(crate) fn relay(kafka: &str, topic: &str, events: u64, endpoint: &str) -> anyhow::Result<Measured> {
-    let config = config(kafka, topic, endpoint);
-    config.check()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let credentials = Credentials::Fixed {
-        username: "bench".into(),
-        password: String::new(),
-    };
-    let sink = Arc::new(StarRocks::new(&config.relay.starrocks, credentials)?);
-    let board = Arc::new(config.board(tributary_relay::telemetry::metrics::Metrics::default()));
-    let stop = Arc::new(AtomicBool::new(false));
-    let lanes = runtime.block_on(async { tributary_relay::spawn_lanes(&board, &sink) });
-    let (cpu_before, began) = (cpu(), Instant::now());
-    let reader = tributary_relay::spawn_reader(
-        Arc::clone(&board),
-        Arc::clone(&stop),
-        tributary_relay::DEFAULT_BUFFER_BYTES,
-    )?;
-    let slot = tributary_relay::lane::ranges::Slot(0);
-    while board.lanes[0].done(slot) < events as i64 {
-        std::thread::sleep(Duration::from_millis(2));
-        if began.elapsed() > PATIENCE {
-            bail!(
-                "{} of {events} events within {PATIENCE:?}: {:?}",
-                board.lanes[0].done(slot),
-                board.lanes[0].state()
-            );
-        }
-    }
-    let measured = Measured {
-        events,
-        wall: began.elapsed(),
-        cpu: cpu() - cpu_before,
-    };
-    stop.store(true, Ordering::Release);
-    runtime.block_on(reader)??;
-    drop(lanes);
-    Ok(measured)
-}
-
-fn config(kafka: &str, topic: &str, endpoint: &str) -> Config {
-    Config {
-        relay: RelayConfig {
-            format_version: FORMAT_VERSION,
-            pipeline: PipelineIdentity {
-                owner: "bench/bench/bench".into(),
-                namespace: "bench".into(),
-                name: "bench".into(),
-                tenant: "acme".into(),
-            },
-            kafka: kafka_config(kafka, topic),
-            starrocks: StarRocksConfig {
-                http_endpoints: vec![endpoint.to_owned()],
-                mysql_endpoints: Vec::new(),
-            },
-            batch: BatchConfig {
-                linger_ms: 200,
-                max_bytes: 8 << 20,
-                max_rows: 100_000,
-            },
-        },
-        datasets: vec![dataset(topic)],
+        let (cpu, peak_kib) = usage(self.0.id())?;
+        Ok(Measured {
+            events,
+            wall_ms: began.elapsed().as_millis() as u64,
+            cpu_ms: cpu.as_millis() as u64,
+            peak_kib,
+        })
     }
 }
 
-pub(crate) fn dataset(topic: &str) -> DatasetConfig {
-    let path = |name: &str, ty: &str, path: &str| column(name, ty, ColumnSource::Path(path.into()));
-    let id = ColumnConfig {
-        bson: Some(BsonType::ObjectId),
-        nullable: false,
-        ..path("order_id", "VARCHAR(24)", "_id")
-    };
-    let columns = vec![
-        id,
-        path("status", "VARCHAR(64)", "status"),
-        path("channel", "VARCHAR(64)", "channel"),
-        path("qty", "BIGINT", "qty"),
-        path("total", "DECIMAL(38,2)", "total"),
-        path("placed_at", "DATETIME", "placedAt"),
-        path("customer_id", "BIGINT", "customer.id"),
-        path("city", "VARCHAR(64)", "customer.city"),
-        path("zip", "VARCHAR(16)", "customer.zip"),
-        path("paid", "BOOLEAN", "paid"),
-        path("note", "VARCHAR(256)", "note"),
-        column("event_at", "DATETIME", ColumnSource::Meta(MetaSource::SourceTs)),
-    ];
-    DatasetConfig {
-        format_version: FORMAT_VERSION,
-        digest: String::new(),
-        name: "orders".into(),
-        tenant: "acme".into(),
-        topic: TopicConfig {
-            name: topic.into(),
-            partitions: 1,
-            generation: 1,
-        },
-        mapping_generation: 1,
-        tables: vec![TableConfig {
-            entry: "orders".into(),
-            database: "bench".into(),
-            table: "orders".into(),
-            primary_key: vec!["order_id".into()],
-            columns,
-            explode: None,
-            filter: None,
-            deletes: Default::default(),
-            on_reject: Default::default(),
-        }],
-    }
-    .sealed()
-}
-
-fn column(name: &str, ty: &str, source: ColumnSource) -> ColumnConfig {
-    ColumnConfig {
-        name: name.into(),
-        column_type: ty.parse().expect("a column type"),
-        source,
-        bson: None,
-        default: None,
-        on_error: OnError::Overflow,
-        nullable: true,
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
