@@ -12,12 +12,17 @@ use crate::measure::{Measured, PATIENCE, usage};
 
 /// Reads all events of the topic's one partition; runs in a process of its own.
 pub(crate) fn consume(kafka: &str, topic: &str, events: u64) -> anyhow::Result<Measured> {
-    // Fetch sizes as the relay's; see `source::client_config`.
+    // What matters for throughput as the relay has it; see `source::client_config`.
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("group.id", "bench.raw")
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("queued.max.messages.kbytes", "32768")
+        .set("queued.min.messages", "100000")
+        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.wait.max.ms", "200")
         .create()?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, Offset::Beginning)?;
