@@ -12,6 +12,7 @@ use tributary_crds::relay::{
 };
 
 use crate::board::{Board, Dataset, Route, SlotState};
+use crate::budget::Budget;
 use crate::lane::batch::MAX_BODY;
 use crate::lane::desk::CommitDesk;
 use crate::lane::intent::{MAX_TABLES, TableId};
@@ -146,6 +147,8 @@ impl Config {
         let desk = Arc::new(CommitDesk::default());
         let dead_letters = DeadLetters::new(&self.relay.kafka).map(Arc::new);
         let mut planned = self.plan(&bases);
+        let indexed = planned.iter().filter(|plan| !plan.index.is_empty()).count();
+        let index_bytes = Budget::of_process().index as usize / indexed.max(1);
         let names = Arc::new(names);
         let lanes: Vec<Arc<Lane>> = planned
             .iter_mut()
@@ -168,6 +171,7 @@ impl Config {
                     slots: std::mem::take(&mut plan.slots),
                     batch: self.relay.batch,
                     index: std::mem::take(&mut plan.index),
+                    index_bytes,
                     removals: plan.removals(&slots),
                     soft: plan.deletes == Some(Deletes::Soft),
                     mapping_generation: mappings.iter().map(|(g, _)| *g).max().unwrap_or(0),

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod budget;
 pub mod config;
 pub mod envelope;
 pub mod guard;
@@ -29,9 +30,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use board::Board;
 use config::Config;
 use sink::starrocks::{Credentials, StarRocks};
-
-/// Rows in memory over all tables; batches of 8 MiB for a dozen tables, twice each.
-pub const DEFAULT_BUFFER_BYTES: u64 = 256 * 1024 * 1024;
 
 /// How often the mounted files are compared with what is in use. Kubernetes itself takes about a minute to renew a mount.
 const CONFIG_EVERY: Duration = Duration::from_secs(1);

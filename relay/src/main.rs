@@ -21,9 +21,9 @@ struct Args {
     /// Address of /livez, /readyz, /status and /metrics.
     #[arg(long, env = "TRIBUTARY_RELAY_LISTEN", default_value = DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// Bytes of rows all tables together may hold in memory.
-    #[arg(long, env = "TRIBUTARY_RELAY_BUFFER_BYTES", default_value_t = tributary_relay::DEFAULT_BUFFER_BYTES)]
-    buffer_bytes: u64,
+    /// Bytes of rows all tables together may hold in memory; derived from the cgroup's memory limit when not given.
+    #[arg(long, env = "TRIBUTARY_RELAY_BUFFER_BYTES")]
+    buffer_bytes: Option<u64>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -36,5 +36,8 @@ fn main() -> anyhow::Result<()> {
         .init();
     let args = Args::parse();
     let credentials = tributary_relay::sink::starrocks::Credentials::Files(args.credentials_dir);
-    tributary_relay::run(&args.config_dir, credentials, args.listen, args.buffer_bytes)
+    let buffer_bytes = args
+        .buffer_bytes
+        .unwrap_or_else(|| tributary_relay::budget::Budget::of_process().buffered);
+    tributary_relay::run(&args.config_dir, credentials, args.listen, buffer_bytes)
 }

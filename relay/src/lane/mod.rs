@@ -54,6 +54,8 @@ pub struct LaneSpec {
     pub batch: BatchConfig,
     /// How the table is asked what it holds, per entry whose rows are found that way.
     pub index: Vec<IndexPlan>,
+    /// Memory for keys the table is known to hold.
+    pub index_bytes: usize,
     /// How rows of a slot's documents are taken away, and whether those of a parked one are.
     pub removals: Vec<Option<Removal>>,
     /// `deletes: Soft`: a row gives way to a newer `_ver` only.

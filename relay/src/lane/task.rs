@@ -28,9 +28,6 @@ const MAX_BLOCKED_BACKOFF: Duration = Duration::from_secs(15);
 /// The linger grows at most to this under version pressure.
 const MAX_LINGER: Duration = Duration::from_secs(10);
 
-/// What a lane remembers of its table's keys.
-const INDEX_BYTES: usize = 8 << 20;
-
 /// What a lane has to do next.
 enum Step {
     Settle(Settlement, u64),
@@ -41,7 +38,7 @@ enum Step {
 pub async fn run<S: Sink>(lane: Arc<Lane>, sink: Arc<S>) {
     let mut linger = Linger::new(Duration::from_millis(lane.spec.batch.linger_ms));
     lane.wait_for_columns(&*sink).await;
-    let mut index = Index::new(lane.spec.index.clone(), INDEX_BYTES);
+    let mut index = Index::new(lane.spec.index.clone(), lane.spec.index_bytes);
     let mut index_epoch = 0;
     while let Some(step) = lane.next_step(linger.current).await {
         match step {

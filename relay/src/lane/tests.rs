@@ -80,6 +80,7 @@ fn lane(max_rows: u64, desk: Arc<CommitDesk>) -> Arc<Lane> {
             max_rows,
         },
         index: Vec::new(),
+        index_bytes: 0,
         removals: vec![None, None],
         soft: false,
         mapping_generation: 1,

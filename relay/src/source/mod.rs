@@ -20,6 +20,7 @@ use tributary_crds::relay::{
 };
 
 use crate::board::{Board, Dataset, Route};
+use crate::budget::Budget;
 use crate::envelope::{self, EnvelopeError, KeyError};
 use crate::lane::batch::{BatchBuilder, Origin, RowTimes};
 use crate::lane::park::{Parked, Reason};
@@ -69,7 +70,10 @@ pub fn client_config(kafka: &KafkaConfig) -> ClientConfig {
         .set("session.timeout.ms", "45000")
         .set("max.poll.interval.ms", "300000")
         // Fetched ahead: the bound on memory below the lanes.
-        .set("queued.max.messages.kbytes", "32768")
+        .set(
+            "queued.max.messages.kbytes",
+            (Budget::of_process().fetched / 1024).to_string(),
+        )
         // The byte bound above is the one that counts; and when it is reached, fetching goes on as soon as there is room,
         // not after the default second, which alone would cap a topic at one queue per second.
         .set("queued.min.messages", "100000")
@@ -160,7 +164,12 @@ impl Reader {
                 }
             };
             since_chores += 1;
-            if idle || since_chores >= 256 || self.board.attention.load(Ordering::Relaxed) {
+            if idle
+                || since_chores >= 256
+                || self.board.attention.load(Ordering::Relaxed)
+                // Few large records may exceed the budget long before it is their turn to be counted.
+                || self.board.buffered.load(Ordering::Relaxed) > self.budget
+            {
                 since_chores = 0;
                 self.chores()?;
             }

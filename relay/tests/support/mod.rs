@@ -249,6 +249,7 @@ pub struct Relay {
     dir: tempfile::TempDir,
     child: Option<Child>,
     address: Option<SocketAddr>,
+    environment: Vec<(String, String)>,
     ablated: Option<tributary_relay::guard::Guard>,
 }
 
@@ -295,6 +296,7 @@ impl Relay {
             dir,
             child: None,
             address: None,
+            environment: Vec::new(),
             ablated: None,
         }
     }
@@ -302,6 +304,20 @@ impl Relay {
     /// Without one of the rules' guards.
     pub fn ablate(&mut self, guard: Option<tributary_relay::guard::Guard>) {
         self.ablated = guard;
+    }
+
+    /// Sets a variable for every start from now on.
+    pub fn environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The most memory the process ever had.
+    pub fn peak_bytes(&self) -> u64 {
+        let pid = self.child.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib * 1024
     }
 
     /// Changes relay.json.
@@ -334,6 +350,7 @@ impl Relay {
             .args(["--credentials-dir".as_ref(), self.path("credentials").as_os_str()])
             .args(["--listen", "127.0.0.1:0"])
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stderr(Stdio::piped())
             .spawn()
             .expect("relay");
