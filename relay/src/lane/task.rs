@@ -402,6 +402,8 @@ async fn load_until_durable<S: Sink>(
     let label = lane.spec.labels.text(&taken.label);
     lane.set_state(LaneState::Loading { label: label.clone() });
     prepare::complete(lane, sink, index, batch, &label).await;
+    // Before the load: whoever finds its label loaded takes the whole range for done, and what was parked must be by then.
+    prepare::park(lane, batch, &label).await;
     let mut refused = HashSet::new();
     if batch.rows > 0 {
         let mut delivery = Delivery {
