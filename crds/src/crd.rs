@@ -171,7 +171,8 @@ mod tests {
             [
                 "spec.source",
                 "spec.tenant",
-                "spec.datasets[].hot.tables[].template.distributeBy.columns"
+                "spec.datasets[].hot.tables[].template.distributeBy.columns",
+                "spec.datasets[].hot.tables[].template.grants[].role"
             ]
         );
     }

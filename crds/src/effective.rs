@@ -139,6 +139,8 @@ pub enum EffectiveTable {
         namespace: String,
         name: String,
         overrides: Vec<ColumnOverride>,
+        /// Beside the table's own.
+        filter: Option<String>,
     },
 }
 
@@ -158,6 +160,10 @@ impl EffectivePipeline {
 
     pub fn heartbeat_topic(&self) -> String {
         names::heartbeat_topic(&self.source.topic_prefix)
+    }
+
+    pub fn dead_letter_topic(&self) -> String {
+        names::dead_letter_topic(&self.source.topic_prefix)
     }
 
     /// Every table the pipeline owns: (child name, spec).
@@ -458,6 +464,7 @@ impl Room<'_> {
                 namespace: reference.namespace_or(&self.owner.namespace).to_owned(),
                 name: reference.name.clone(),
                 overrides: table.columns.clone(),
+                filter: table.filter.clone(),
             }),
             _ => {
                 errors

@@ -176,6 +176,11 @@ pub fn heartbeat_topic(prefix: &str) -> String {
     format!("__debezium-heartbeat.{prefix}")
 }
 
+/// Where a pipeline's relay parks documents that no table can take.
+pub fn dead_letter_topic(prefix: &str) -> String {
+    format!("tributary-dead-letters.{prefix}")
+}
+
 /// The tenant's database: `{tenant}` in the platform's pattern, `-` as `_` (tenants hold no `_`: one-to-one).
 pub fn hot_database(pattern: &str, tenant: &str) -> String {
     pattern.replace("{tenant}", &sql_name(tenant))

@@ -14,7 +14,10 @@ use crate::quantity::Quantity;
 use crate::reference::{ObjectRef, SecretKeyRef};
 use crate::relay::OnError;
 use crate::status::Condition;
-use crate::template::{DeletionPolicy, TableTemplate};
+use crate::template::{
+    DELETES_RULE, DeletionPolicy, EXPLODE_RULE, KEY_BSON_RULE, KEY_DECLARED_RULE, ONE_SOURCE_RULE,
+    TableTemplate,
+};
 
 /// Most datasets of a pipeline, tables of a dataset.
 pub const DATASETS_MAX: usize = 200;
@@ -281,8 +284,8 @@ pub struct Hot {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.template) != has(self.tableRef)").message("exactly one of template, tableRef"))]
-#[x_kube(validation = Rule::new("has(self.tableRef) || !has(self.columns)")
-    .message("columns belongs to tableRef; with template write it inside"))]
+#[x_kube(validation = Rule::new("has(self.tableRef) || (!has(self.columns) && !has(self.where))")
+    .message("columns and where belong to tableRef; with template write them inside it"))]
 pub struct HotTable {
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
@@ -295,6 +298,10 @@ pub struct HotTable {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 400), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub columns: Vec<ColumnOverride>,
+    /// CEL over `doc`, `key`, `meta`: this tenant's other documents have no row in the referenced table.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub filter: Option<String>,
 }
 
 /// A table the pipeline owns, in the tenant's database.
@@ -302,6 +309,10 @@ pub struct HotTable {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.primaryKey) && size(self.primaryKey) > 0").message("primaryKey is required"))]
 #[x_kube(validation = Rule::new("has(self.columns) && size(self.columns) > 0").message("columns is required"))]
+#[x_kube(validation = Rule::new(DELETES_RULE).message("deletes is fixed at creation"))]
+#[x_kube(validation = Rule::new(KEY_DECLARED_RULE).message("primaryKey names a column that is not declared, or one twice").field_path(".primaryKey"))]
+#[x_kube(validation = Rule::new(KEY_BSON_RULE).message("a key column with from: _id declares bson").field_path(".columns"))]
+#[x_kube(validation = Rule::new(EXPLODE_RULE).message("with rows.explode every column says where it comes from").field_path(".columns"))]
 pub struct InlineTable {
     #[serde(flatten)]
     pub table: TableTemplate,
@@ -310,7 +321,7 @@ pub struct InlineTable {
 /// Another way to obtain a column's value. Name, type, nullability and key stay the table's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(has(self.from) && has(self.value))").message("at most one of from, value"))]
+#[x_kube(validation = Rule::new(ONE_SOURCE_RULE).message("at most one of from, value, expr"))]
 pub struct ColumnOverride {
     #[schemars(length(min = 1, max = 64))]
     pub name: String,
@@ -320,6 +331,10 @@ pub struct ColumnOverride {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub value: Option<String>,
+    /// CEL, as in a table's own column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub expr: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub default: Option<String>,
@@ -399,6 +414,10 @@ pub struct RelayDeploymentStatus {
     pub deployment: String,
     #[schemars(length(max = 253))]
     pub consumer_group: String,
+    /// Where documents go that no table can take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 249))]
+    pub dead_letter_topic: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

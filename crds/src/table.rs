@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reference::{AllowedNamespaces, NamespacesFrom, ObjectRef};
 use crate::status::Condition;
-use crate::template::TableTemplate;
+use crate::template::{DELETES_RULE, EXPLODE_RULE, Grant, KEY_BSON_RULE, KEY_DECLARED_RULE, TableTemplate};
 
 /// One primary-key table of the hot cluster: its shape, and how each column's value is obtained from a document.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -43,6 +43,7 @@ use crate::template::TableTemplate;
     printcolumn(name = "Writers", type_ = "integer", json_path = ".status.writers"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Job", type_ = "string", json_path = ".status.job", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -59,10 +60,10 @@ use crate::template::TableTemplate;
     .message("platformRef is immutable").field_path(".platformRef"))]
 #[x_kube(validation = Rule::new("has(self.database) == has(oldSelf.database) && (!has(self.database) || self.database == oldSelf.database) && has(self.table) == has(oldSelf.table) && (!has(self.table) || self.table == oldSelf.table)")
     .message("database and table are immutable"))]
-#[x_kube(validation = Rule::new("!has(self.primaryKey) || (has(self.columns) && self.primaryKey.all(k, self.columns.exists(c, c.name == k)))")
-    .message("primaryKey names a column that is not declared").field_path(".primaryKey"))]
-#[x_kube(validation = Rule::new("!has(self.primaryKey) || !has(self.columns) || self.columns.all(c, !has(c.from) || c.from != '_id' || has(c.bson) || !(c.name in self.primaryKey))")
-    .message("a key column with from: _id declares bson").field_path(".columns"))]
+#[x_kube(validation = Rule::new(DELETES_RULE).message("deletes is fixed at creation"))]
+#[x_kube(validation = Rule::new(KEY_DECLARED_RULE).message("primaryKey names a column that is not declared, or one twice").field_path(".primaryKey"))]
+#[x_kube(validation = Rule::new(KEY_BSON_RULE).message("a key column with from: _id declares bson").field_path(".columns"))]
+#[x_kube(validation = Rule::new(EXPLODE_RULE).message("with rows.explode every column says where it comes from").field_path(".columns"))]
 #[x_kube(validation = Rule::new("!has(self.allowedNamespaces) || self.allowedNamespaces.from == 'Same' || (has(self.columns) && has(self.primaryKey) && self.columns.exists(c, has(c.from) && c.from == '$tenant' && c.name in self.primaryKey))")
     .message("a shared table needs a key column with from: $tenant"))]
 pub struct StarRocksTableSpec {
@@ -109,10 +110,40 @@ pub struct StarRocksTableStatus {
     /// Columns of the live table, system columns aside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<i32>,
+    /// What was read from StarRocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveStatus>,
+    /// What was granted; what the spec no longer names is revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub grants: Vec<Grant>,
+    /// The ALTER TABLE that runs, or failed: `<job id> <state>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub job: Option<String>,
     /// Pipelines that refer to the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writers: Option<i32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// The physical table as it was last read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct LiveStatus {
+    /// Declared columns that StarRocks was seen to have: a mapping names no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2010), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub columns: Vec<String>,
+    /// Declared columns that were there and are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2010), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub taken_away: Vec<String>,
+    /// The newest generation of the spec that the table had exactly: what differs later was edited, what differs at the same
+    /// generation was changed by others.
+    #[serde(default)]
+    pub aligned_generation: i64,
 }

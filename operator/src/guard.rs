@@ -14,6 +14,8 @@ pub enum Guard {
     TopicIdentity,
     /// Rule 25: in a terminating namespace, what cannot be reached is left behind after a bound.
     NamespaceYields,
+    /// Rule 18: a mapping names only columns that were read in information_schema.
+    VerifiedColumns,
 }
 
 impl Guard {
@@ -23,6 +25,7 @@ impl Guard {
             Self::LeaderFence => "leader-fence",
             Self::TopicIdentity => "topic-identity",
             Self::NamespaceYields => "namespace-yields",
+            Self::VerifiedColumns => "verified-columns",
         }
     }
 

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use tributary_crds::column::ColumnType;
+use tributary_crds::template::Privilege;
 use tributary_operator::table::ddl::lex::{Token, tokens};
 use tributary_operator::table::ddl::render::{Ident, Text};
 use tributary_operator::table::ddl::{
-    ColumnDef, CreateTable, HashDistribution, PartitionBy, Statement, TableName, Version, check,
+    ColumnDef, CreateTable, CreateView, GrantStatement, HashDistribution, Object, PartitionBy, Statement,
+    TableName, Version, check,
 };
 
 const VERSIONS: [&str; 8] = [
@@ -126,11 +128,28 @@ proptest! {
         let name = table.name.clone();
         let added: Vec<ColumnDef> = table.columns.iter().cloned().map(|c| ColumnDef { nullable: true, ..c }).collect();
         let column = added[0].name.clone();
+        let view = CreateView {
+            name: name.clone(),
+            columns: added.iter().map(|c| c.name.clone()).collect(),
+            rows: TableName::new(name.database.clone(), format!("{}__rows", name.table)),
+            comment: comment.clone(),
+        };
+        let grant = GrantStatement {
+            object: Object::View,
+            name: name.clone(),
+            role: column.clone(),
+            privileges: vec![Privilege::Select, Privilege::Export],
+        };
         let always = [
             Statement::CreateDatabase { name: name.database.clone() },
             Statement::AddColumns { table: name.clone(), columns: added },
             Statement::SetTableComment { table: name.clone(), comment: comment.clone() },
             Statement::DropTable { table: name.clone() },
+            Statement::CreateView(view.clone()),
+            Statement::ReplaceView(view),
+            Statement::DropView { view: name.clone() },
+            Statement::Grant(grant.clone()),
+            Statement::Revoke(grant),
         ];
         for version in VERSIONS {
             let version: Version = version.parse().expect("version");

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::effective::{EffectiveDataset, EffectivePipeline, EffectiveTable};
 use crate::pipeline::ColumnOverride;
-use crate::relay::{
-    ColumnSource, DatasetConfig, Deletes, FORMAT_VERSION, MetaSource, OnReject, TableConfig, TopicConfig,
-};
+use crate::relay::{ColumnSource, DatasetConfig, FORMAT_VERSION, MetaSource, TableConfig, TopicConfig};
 use crate::table::StarRocksTableSpec;
 
 use super::FieldError;
@@ -72,6 +70,7 @@ fn compile_entry(
         }
         EffectiveTable::Referenced {
             overrides,
+            filter,
             namespace,
             name,
             ..
@@ -90,7 +89,8 @@ fn compile_entry(
                 );
                 vec![FieldError::new(&field, message)]
             })?;
-            let spec = overridden(spec, overrides, &base, &here)?;
+            let mut spec = overridden(spec, overrides, &base, &here)?;
+            spec.template.filter = both(spec.template.filter, filter.as_deref());
             let origin = TableOrigin::Inline {
                 dataset: &dataset.name,
                 entry,
@@ -111,17 +111,15 @@ fn compile_entry(
     if let Some(message) = refusal {
         return Err(vec![FieldError::new(here, message)]);
     }
-    Ok(TableConfig {
-        entry: entry.to_owned(),
-        database: compiled.database,
-        table: compiled.table,
-        primary_key: compiled.primary_key,
-        columns: compiled.columns.into_iter().map(|c| c.config).collect(),
-        explode: None,
-        filter: None,
-        deletes: Deletes::Hard,
-        on_reject: OnReject::KeepOld,
-    })
+    Ok(compiled.into_config(entry))
+}
+
+/// A document has a row where the table's owner and the pipeline both say so.
+fn both(owner: Option<String>, pipeline: Option<&str>) -> Option<String> {
+    match (owner, pipeline) {
+        (Some(owner), Some(pipeline)) => Some(format!("({owner}) && ({pipeline})")),
+        (owner, pipeline) => owner.or_else(|| pipeline.map(str::to_owned)),
+    }
 }
 
 /// Two collections can share a topic only when their names differ in characters that Kafka does not take.
@@ -180,9 +178,10 @@ fn overridden(
             ));
             continue;
         }
-        if change.from.is_some() || change.value.is_some() {
+        if change.from.is_some() || change.value.is_some() || change.expr.is_some() {
             column.from.clone_from(&change.from);
             column.value.clone_from(&change.value);
+            column.expr.clone_from(&change.expr);
         }
         if change.default.is_some() {
             column.default.clone_from(&change.default);

@@ -1,7 +1,8 @@
 //! One row has one source document, and the primary key determines it (correctness.md, rule 3).
 //!
-//! Every key column must be known from the document's key alone, because a delete carries nothing else; and together they
-//! must not let two documents meet in one row.
+//! Together the key columns must not let two documents meet in one row. Those that are not known from the document's key alone
+//! (values of the document or of its elements) are allowed beside one that is the document's identity: the relay then reads the
+//! rows a document has before it replaces them (rule 4), because a delete carries nothing but the key.
 
 use crate::column::ColumnType;
 use crate::relay::{BsonType, ColumnSource, MetaSource};
@@ -15,6 +16,8 @@ pub struct KeyIdentity {
     pub document: bool,
     pub tenant: bool,
     pub dataset: bool,
+    /// Elements of one document: they have rows of their own.
+    pub element: bool,
 }
 
 /// A key column as far as identity goes.
@@ -33,6 +36,7 @@ pub(super) fn identity(key: &[KeyColumn<'_>], errors: &mut Vec<FieldError>) -> K
             Ok(Role::Document) => found.document = true,
             Ok(Role::Tenant) => found.tenant = true,
             Ok(Role::Dataset) => found.dataset = true,
+            Ok(Role::Element) => found.element = true,
             Ok(Role::Free) => {}
             Err(message) => errors.push(FieldError::new(column.field, message)),
         }
@@ -44,7 +48,8 @@ enum Role {
     Document,
     Tenant,
     Dataset,
-    /// Known from the key, but does not determine the document.
+    Element,
+    /// Neither tells documents apart nor elements.
     Free,
 }
 
@@ -57,23 +62,16 @@ fn role(column: &KeyColumn<'_>) -> Result<Role, String> {
             injective(bson, column.column_type)?;
             Ok(Role::Document)
         }
-        // One field of a composed _id: known for deletes, not unique by itself.
-        ColumnSource::Path(path) if path.starts_with("_id.") || path.starts_with("_id[") => Ok(Role::Free),
-        ColumnSource::Path(path) => Err(format!(
-            "a key column must be known from the document's key, because a delete carries nothing else: use _id, $key, $key.time, $tenant or $dataset, not {path}"
-        )),
-        ColumnSource::Value(_) => Ok(Role::Free),
-        ColumnSource::Element(_) | ColumnSource::Expr(_) => Err(format!(
-            "{} is computed from the document, which a delete does not carry",
-            column.name
-        )),
+        ColumnSource::Path(_) | ColumnSource::Value(_) => Ok(Role::Free),
+        // An expression may speak of the element; where it does not, elements of a document meet in one row, as they would
+        // with two equal values of $element.
+        ColumnSource::Element(_) | ColumnSource::Expr(_) => Ok(Role::Element),
         ColumnSource::Meta(meta) => match meta {
             MetaSource::Key => Ok(Role::Document),
             MetaSource::Tenant => Ok(Role::Tenant),
             MetaSource::Dataset => Ok(Role::Dataset),
-            MetaSource::KeyTime | MetaSource::Topic | MetaSource::Partition | MetaSource::Ordinal => {
-                Ok(Role::Free)
-            }
+            MetaSource::Ordinal => Ok(Role::Element),
+            MetaSource::KeyTime | MetaSource::Topic | MetaSource::Partition => Ok(Role::Free),
             MetaSource::Op | MetaSource::SourceTs | MetaSource::Offset => Err(format!(
                 "{} changes with every event of a document: {} cannot be part of the key",
                 serde_json::to_value(meta)

@@ -8,6 +8,10 @@ mod dataset;
 #[cfg(feature = "kube")]
 mod identity;
 #[cfg(feature = "kube")]
+mod keysize;
+#[cfg(feature = "kube")]
+mod layout;
+#[cfg(feature = "kube")]
 mod literal;
 #[cfg(feature = "kube")]
 mod partition;

@@ -3,18 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::column::ColumnType;
-use crate::relay::{ColumnConfig, ColumnSource, OnError};
+use crate::expr;
+use crate::relay::{
+    ColumnConfig, ColumnSource, DOC_COLUMN, Deletes, Explode, OnError, OnReject, TableConfig,
+};
 use crate::table::StarRocksTableSpec;
-use crate::template::{Column, DistributeBy, IDENTIFIER_MAX, Nullability, is_reserved};
+use crate::template::{
+    Column, DistributeBy, IDENTIFIER_MAX, Nullability, Privilege, TableTemplate, is_reserved,
+};
 
-use super::identity::{self, KeyColumn, KeyIdentity};
+use super::identity::KeyIdentity;
+use super::layout::doc_column;
 use super::partition::PartitionBy;
+use super::path::Path;
 use super::{FieldError, literal, source};
+
+/// What follows a table's name where its rows are, when deleted documents keep theirs and the name itself is a view.
+const ROWS_SUFFIX: &str = "__rows";
 
 /// A table whose spec holds together: what DDL is rendered from and what a relay is configured with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompiledTable {
     pub database: String,
+    /// What readers ask for: the table, or with `deletes: Soft` the view over [`Self::rows_table`].
     pub table: String,
     pub primary_key: Vec<String>,
     /// Key columns first, in key order (StarRocks wants them so), then the rest as written. Without system columns.
@@ -23,6 +34,36 @@ pub struct CompiledTable {
     pub distribute_by: Option<DistributeBy>,
     pub properties: BTreeMap<String, String>,
     pub key: KeyIdentity,
+    pub explode: Option<Explode>,
+    /// `where`.
+    pub filter: Option<String>,
+    pub deletes: Deletes,
+    pub on_reject: OnReject,
+}
+
+impl CompiledTable {
+    /// The physical table, which the relay writes.
+    pub fn rows_table(&self) -> String {
+        match self.deletes {
+            Deletes::Hard => self.table.clone(),
+            Deletes::Soft => format!("{}{ROWS_SUFFIX}", self.table),
+        }
+    }
+
+    /// As its relay reads it.
+    pub fn into_config(self, entry: &str) -> TableConfig {
+        TableConfig {
+            entry: entry.to_owned(),
+            table: self.rows_table(),
+            database: self.database,
+            primary_key: self.primary_key,
+            columns: self.columns.into_iter().map(|c| c.config).collect(),
+            explode: self.explode,
+            filter: self.filter,
+            deletes: self.deletes,
+            on_reject: self.on_reject,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +92,7 @@ impl TableOrigin<'_> {
         }
     }
 
-    fn column(&self, name: &str, rest: &str) -> String {
+    pub(super) fn column(&self, name: &str, rest: &str) -> String {
         self.field(&format!("columns[{name}].{rest}"))
     }
 }
@@ -67,23 +108,29 @@ pub fn compile_table(
     object_name: &str,
     origin: TableOrigin<'_>,
 ) -> Result<CompiledTable, Vec<FieldError>> {
+    let template = &spec.template;
     let mut check = TableCheck {
         origin,
-        primary_key: &spec.template.primary_key,
+        primary_key: &template.primary_key,
+        exploded: template.rows.as_ref().is_some_and(|r| r.explode.is_some()),
+        soft: template.deletes == Some(Deletes::Soft),
         errors: Vec::new(),
     };
-    let table = spec
-        .template
+    let table = template
         .table
         .clone()
         .unwrap_or_else(|| crate::names::sql_name(object_name));
     let database = spec.database.clone().unwrap_or_default();
-    check.identifier("database", &database);
-    check.identifier("table", &table);
-    let columns = check.columns(&spec.template.columns);
+    check.identifier("database", &database, 0);
+    let suffix = if check.soft { ROWS_SUFFIX.len() } else { 0 };
+    check.identifier("table", &table, suffix);
+    let explode = check.explode(template);
+    check.filter(template.filter.as_deref());
+    check.grants(template);
+    let columns = check.columns(&template.columns);
     let key = check.key(&columns);
-    let partition_by = check.partition(spec.template.partition_by.as_deref(), &columns);
-    check.distribution(spec.template.distribute_by.as_ref());
+    let partition_by = check.partition(template.partition_by.as_deref(), &columns);
+    let distribute_by = check.distribution(template.distribute_by.as_ref(), &columns);
     if spec.is_shared() && !key.tenant {
         check.error(
             "primaryKey",
@@ -96,38 +143,78 @@ pub fn compile_table(
     Ok(CompiledTable {
         database,
         table,
-        primary_key: spec.template.primary_key.clone(),
+        primary_key: template.primary_key.clone(),
         columns,
         partition_by,
-        distribute_by: spec.template.distribute_by.clone(),
-        properties: spec.template.properties.clone(),
+        distribute_by,
+        properties: template.properties.clone(),
         key,
+        explode,
+        filter: template.filter.clone(),
+        deletes: template.deletes.unwrap_or_default(),
+        on_reject: template.on_reject.unwrap_or_default(),
     })
 }
 
-struct TableCheck<'a> {
-    origin: TableOrigin<'a>,
-    primary_key: &'a [String],
-    errors: Vec<FieldError>,
+pub(super) struct TableCheck<'a> {
+    pub(super) origin: TableOrigin<'a>,
+    pub(super) primary_key: &'a [String],
+    /// Rows are elements of an array.
+    pub(super) exploded: bool,
+    /// Deleted documents keep their rows.
+    soft: bool,
+    pub(super) errors: Vec<FieldError>,
 }
 
 impl TableCheck<'_> {
-    fn error(&mut self, field: &str, message: impl std::fmt::Display) {
+    pub(super) fn error(&mut self, field: &str, message: impl std::fmt::Display) {
         let field = self.origin.field(field);
         self.errors.push(FieldError::new(field, message));
     }
 
-    fn column_error(&mut self, column: &str, field: &str, message: impl std::fmt::Display) {
+    pub(super) fn column_error(&mut self, column: &str, field: &str, message: impl std::fmt::Display) {
         let field = self.origin.column(column, field);
         self.errors.push(FieldError::new(field, message));
     }
 
-    fn identifier(&mut self, field: &str, name: &str) {
-        if name.is_empty() || name.len() > IDENTIFIER_MAX {
-            self.error(
-                field,
-                format_args!("{name:?} must be 1 to {IDENTIFIER_MAX} bytes long"),
-            );
+    fn identifier(&mut self, field: &str, name: &str, suffix: usize) {
+        let max = IDENTIFIER_MAX - suffix;
+        if name.is_empty() || name.len() > max {
+            self.error(field, format_args!("{name:?} must be 1 to {max} bytes long"));
+        }
+    }
+
+    fn explode(&mut self, template: &TableTemplate) -> Option<Explode> {
+        let text = template.rows.as_ref()?.explode.as_ref()?;
+        match text.parse::<Path>() {
+            Ok(path) => Some(Explode {
+                path: path.to_string(),
+            }),
+            Err(error) => {
+                self.error("rows.explode", error);
+                None
+            }
+        }
+    }
+
+    /// With soft deletes people read a view, and a view cannot be exported.
+    fn grants(&mut self, template: &TableTemplate) {
+        for grant in &template.grants {
+            if self.soft && grant.privileges.contains(&Privilege::Export) {
+                let field = format!("grants[{}].privileges", grant.role);
+                self.error(
+                    &field,
+                    "with deletes: Soft readers have a view, which knows SELECT alone",
+                );
+            }
+        }
+    }
+
+    fn filter(&mut self, text: Option<&str>) {
+        if let Some(text) = text
+            && let Err(error) = expr::check(text, false)
+        {
+            self.error("where", error);
         }
     }
 
@@ -144,6 +231,9 @@ impl TableCheck<'_> {
             }
         }
         let mut compiled: Vec<_> = columns.iter().filter_map(|c| self.column(c)).collect();
+        if self.primary_key.iter().any(|k| k == DOC_COLUMN) {
+            compiled.push(doc_column());
+        }
         let rank = |c: &CompiledColumn| {
             self.primary_key
                 .iter()
@@ -187,20 +277,26 @@ impl TableCheck<'_> {
     }
 
     fn source(&mut self, column: &Column, column_type: &ColumnType) -> Option<ColumnSource> {
-        let source = match (&column.from, &column.value) {
-            (Some(_), Some(_)) => {
-                self.column_error(&column.name, "from", "at most one of from, value");
+        let source = match (&column.from, &column.value, &column.expr) {
+            (None, Some(value), None) => return Some(ColumnSource::Value(value.clone())),
+            (None, None, Some(text)) => return self.expression(column, text),
+            (None, None, None) if self.exploded => {
+                let message = "with rows.explode every column says where it comes from";
+                self.column_error(&column.name, "from", message);
                 return None;
             }
-            (None, Some(value)) => return Some(ColumnSource::Value(value.clone())),
-            (None, None) => ColumnSource::Path(super::path::Path::field(&column.name).to_string()),
-            (Some(from), None) => match source::parse_from(from) {
+            (None, None, None) => ColumnSource::Path(Path::field(&column.name).to_string()),
+            (Some(from), None, None) => match source::parse_from(from, self.exploded) {
                 Ok(source) => source,
                 Err(error) => {
                     self.column_error(&column.name, "from", error);
                     return None;
                 }
             },
+            _ => {
+                self.column_error(&column.name, "from", "at most one of from, value, expr");
+                return None;
+            }
         };
         if let ColumnSource::Meta(meta) = &source
             && let Err(wanted) = source::fits(*meta, column_type)
@@ -216,6 +312,17 @@ impl TableCheck<'_> {
             self.column_error(&column.name, "bson", "belongs to from: _id");
         }
         Some(source)
+    }
+
+    fn expression(&mut self, column: &Column, text: &str) -> Option<ColumnSource> {
+        if column.bson.is_some() {
+            self.column_error(&column.name, "bson", "belongs to from: _id");
+        }
+        if let Err(error) = expr::check(text, self.exploded) {
+            self.column_error(&column.name, "expr", error);
+            return None;
+        }
+        Some(ColumnSource::Expr(text.to_owned()))
     }
 
     fn literals(&mut self, column: &Column, column_type: &ColumnType) {
@@ -250,113 +357,21 @@ impl TableCheck<'_> {
         if nullable {
             return column.on_error.unwrap_or_default();
         }
-        if matches!(source, ColumnSource::Path(_)) {
-            // StarRocks wants every NOT NULL column of a delete too, and a delete carries no document.
-            self.column_error(
-                &column.name,
-                "nullability",
-                "a column from a path must be Nullable: a delete carries no document",
-            );
+        let of_the_document = matches!(
+            source,
+            ColumnSource::Path(_) | ColumnSource::Element(_) | ColumnSource::Expr(_)
+        );
+        if of_the_document || self.soft {
+            // StarRocks wants every NOT NULL column of a delete too, and a delete carries no document. With soft deletes it is
+            // a row whose columns are NULL.
+            let message = match self.soft {
+                true => {
+                    "with deletes: Soft a column must be Nullable: a deleted document's row holds its key alone"
+                }
+                false => "a column from a path must be Nullable: a delete carries no document",
+            };
+            self.column_error(&column.name, "nullability", message);
         }
         OnError::Reject
-    }
-
-    fn key(&mut self, columns: &[CompiledColumn]) -> KeyIdentity {
-        let primary_key = self.primary_key;
-        if primary_key.is_empty() {
-            self.error("primaryKey", "is required");
-            return KeyIdentity::default();
-        }
-        let mut seen = BTreeSet::new();
-        for name in primary_key {
-            if !seen.insert(name) {
-                self.error("primaryKey", format_args!("{name} is named twice"));
-            }
-        }
-        let mut fields = Vec::new();
-        for name in primary_key {
-            match columns.iter().find(|c| c.config.name == *name) {
-                None => self.missing_key_column(name),
-                Some(column) if !column.config.column_type.is_key_type() => {
-                    let message = format!(
-                        "StarRocks takes no {} in a primary key",
-                        column.config.column_type
-                    );
-                    self.column_error(name, "type", message);
-                }
-                Some(column) => fields.push((self.origin.column(name, "from"), &column.config)),
-            }
-        }
-        let key: Vec<_> = fields
-            .iter()
-            .map(|(field, config)| KeyColumn {
-                name: &config.name,
-                field,
-                source: &config.source,
-                column_type: &config.column_type,
-                bson: config.bson,
-            })
-            .collect();
-        let complete = key.len() == primary_key.len();
-        let before = self.errors.len();
-        let found = identity::identity(&key, &mut self.errors);
-        if complete && !found.document && self.errors.len() == before {
-            self.error(
-                "primaryKey",
-                "must determine the document: add a column with from: _id and its bson type, or with from: $key",
-            );
-        }
-        found
-    }
-
-    /// A key column that was declared but did not compile has its own error already.
-    fn missing_key_column(&mut self, name: &str) {
-        let marker = self.origin.column(name, "");
-        if !self.errors.iter().any(|e| e.field.starts_with(&marker)) {
-            self.error(
-                "primaryKey",
-                format_args!("primaryKey names a column that is not declared: {name}"),
-            );
-        }
-    }
-
-    fn partition(&mut self, text: Option<&str>, columns: &[CompiledColumn]) -> Option<PartitionBy> {
-        let parsed: PartitionBy = match text?.parse() {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                self.error("partitionBy", error);
-                return None;
-            }
-        };
-        for name in parsed.columns() {
-            if !self.primary_key.contains(name) {
-                self.error(
-                    "partitionBy",
-                    format_args!("{name} is not a column of the primary key"),
-                );
-            }
-        }
-        if let PartitionBy::DateTrunc { column, .. } = &parsed
-            && let Some(found) = columns.iter().find(|c| c.config.name == *column)
-            && !matches!(found.config.column_type, ColumnType::Date | ColumnType::DateTime)
-        {
-            let message = format!(
-                "date_trunc needs a DATE or DATETIME, {column} is {}",
-                found.config.column_type
-            );
-            self.error("partitionBy", message);
-        }
-        Some(parsed)
-    }
-
-    fn distribution(&mut self, distribute: Option<&DistributeBy>) {
-        for name in distribute.map_or(&[][..], |d| &d.columns) {
-            if !self.primary_key.contains(name) {
-                self.error(
-                    "distributeBy.columns",
-                    format_args!("{name} is not a column of the primary key"),
-                );
-            }
-        }
     }
 }

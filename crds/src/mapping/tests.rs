@@ -114,7 +114,8 @@ fn key_columns_come_first_and_cannot_be_null() {
         KeyIdentity {
             document: true,
             tenant: true,
-            dataset: false
+            dataset: false,
+            element: false,
         }
     );
 }
@@ -196,7 +197,7 @@ fn a_key_that_does_not_determine_the_document_is_refused() {
     for (columns, says) in [
         (
             json!([{"name": "email", "type": "VARCHAR(99)"}]),
-            "columns[email].from: a key column must be known from the document's key",
+            "primaryKey: must determine the document: add a column with from: _id and its bson type, or the key column _doc",
         ),
         (
             json!([{"name": "t", "type": "VARCHAR(9)", "from": "$tenant"}]),
@@ -243,6 +244,192 @@ fn a_key_that_does_not_determine_the_document_is_refused() {
         let error = key_error(columns);
         assert!(error.starts_with(says), "wanted {says}\nfound  {error}");
     }
+}
+
+fn exploded(key: Value, columns: Value) -> Result<CompiledTable, Vec<FieldError>> {
+    table(json!({"primaryKey": key, "rows": {"explode": "items"}, "columns": columns}))
+}
+
+#[test]
+fn elements_of_an_array_become_rows_that_lie_with_their_document() {
+    let compiled = exploded(
+        json!(["_doc", "line_no"]),
+        json!([
+            {"name": "net", "type": "BIGINT", "expr": "element.qty * element.price"},
+            {"name": "line_no", "type": "INT", "from": "$ordinal"},
+            {"name": "sku", "type": "VARCHAR(64)", "from": "$element.sku"},
+            {"name": "at", "type": "DATETIME", "from": "placedAt"},
+        ]),
+    )
+    .unwrap();
+    let config = compiled.clone().into_config("lines");
+    let seen: Vec<_> = config
+        .columns
+        .iter()
+        .map(|c| (c.name.as_str(), c.source.clone()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("_doc", ColumnSource::Meta(MetaSource::Key)),
+            ("line_no", ColumnSource::Meta(MetaSource::Ordinal)),
+            ("net", ColumnSource::Expr("element.qty * element.price".into())),
+            ("sku", ColumnSource::Element("sku".into())),
+            ("at", ColumnSource::Path("placedAt".into())),
+        ]
+    );
+    assert_eq!(config.explode.as_ref().map(|e| e.path.as_str()), Some("items"));
+    assert!(config.is_own_index());
+    assert_eq!(config.doc_column().map(|c| c.name.as_str()), Some("_doc"));
+    let distribution = compiled.distribute_by.unwrap();
+    assert_eq!(
+        (distribution.columns, distribution.buckets),
+        (vec!["_doc".to_owned()], None)
+    );
+}
+
+#[test]
+fn a_key_may_change_with_its_document_beside_the_documents_identity() {
+    let compiled = table(json!({
+        "primaryKey": ["region", "id"], "distributeBy": {"columns": ["id"], "buckets": 4},
+        "columns": [
+            {"name": "id", "type": "VARCHAR(24)", "from": "_id", "bson": "ObjectId"},
+            {"name": "region", "type": "VARCHAR(8)"},
+        ],
+    }))
+    .unwrap();
+    assert!(compiled.key.document);
+    let distribution = compiled.distribute_by.clone().unwrap();
+    assert_eq!(
+        (distribution.columns, distribution.buckets),
+        (vec!["id".to_owned()], Some(4))
+    );
+    assert!(compiled.into_config("t").is_own_index());
+}
+
+#[test]
+fn what_cannot_be_exploded_or_found_again_is_refused_by_field() {
+    let line = json!({"name": "n", "type": "INT", "from": "$ordinal"});
+    let id = json!({"name": "id", "type": "VARCHAR(24)", "from": "_id", "bson": "ObjectId"});
+    let with = |key: Value, columns: Value| exploded(key, columns).unwrap_err()[0].to_string();
+    assert_eq!(
+        with(json!(["id"]), json!([id, {"name": "sku", "type": "INT"}])),
+        "columns[sku].from: with rows.explode every column says where it comes from"
+    );
+    assert_eq!(
+        with(json!(["id"]), json!([id])),
+        "primaryKey: with rows.explode the key tells elements apart: add a column with from: $ordinal or $element.<path>"
+    );
+    assert!(with(json!(["n"]), json!([line])).starts_with("primaryKey: must determine the document"));
+    let mut distributed = json!({
+        "primaryKey": ["id", "n"], "rows": {"explode": "items"}, "columns": [id, line],
+        "distributeBy": {"columns": ["n"]},
+    });
+    assert_eq!(
+        table(distributed.clone()).unwrap_err()[0].to_string(),
+        "distributeBy.columns: rows of this table are found by their document: distribute by [id], or leave distributeBy out"
+    );
+    distributed["rows"] = json!({"explode": "items[x]"});
+    assert!(
+        table(distributed).unwrap_err()[0]
+            .to_string()
+            .starts_with("rows.explode: ")
+    );
+    for (column, says) in [
+        (
+            json!({"name": "a", "type": "INT", "from": "$element.x"}),
+            "columns[a].from: $element.x exists only where rows.explode",
+        ),
+        (
+            json!({"name": "a", "type": "INT", "expr": "element.x"}),
+            "columns[a].expr: ",
+        ),
+        (
+            json!({"name": "a", "type": "INT", "expr": "doc.x +"}),
+            "columns[a].expr: ",
+        ),
+        (json!({"name": "a", "type": "INT", "expr": "doc.x"}), "no error"),
+        (
+            json!({"name": "a", "type": "INT", "expr": "doc.x", "value": "1"}),
+            "columns[a].from: at most one of from, value, expr",
+        ),
+        (
+            json!({"name": "a", "type": "INT", "expr": "doc.x", "nullability": "NotNull"}),
+            "columns[a].nullability: a column from a path must be Nullable",
+        ),
+    ] {
+        let error = column_error(column);
+        assert!(error.starts_with(says), "wanted {says}\nfound  {error}");
+    }
+}
+
+#[test]
+fn soft_deletes_keep_rows_beside_the_table_that_readers_ask() {
+    let mut spec = shared_table();
+    spec["deletes"] = json!("Soft");
+    let compiled = table(spec.clone()).unwrap();
+    assert_eq!(
+        (compiled.table.as_str(), compiled.rows_table().as_str()),
+        ("orders", "orders__rows")
+    );
+    assert_eq!(compiled.into_config("t").table, "orders__rows");
+    spec["grants"] = json!([{"role": "readers", "privileges": ["EXPORT"]}]);
+    let error = table(spec.clone()).unwrap_err()[0].to_string();
+    assert!(
+        error.starts_with("grants[readers].privileges: with deletes: Soft"),
+        "{error}"
+    );
+    spec["grants"] = json!([{"role": "readers", "privileges": ["SELECT"]}]);
+    spec["table"] = json!("t".repeat(59));
+    let error = table(spec.clone()).unwrap_err()[0].to_string();
+    assert!(error.contains("must be 1 to 58 bytes long"), "{error}");
+    spec["table"] = json!("orders");
+    spec["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "at", "type": "DATETIME", "from": "$source.ts", "nullability": "NotNull"}));
+    let error = table(spec).unwrap_err()[0].to_string();
+    assert!(
+        error.starts_with("columns[at].nullability: with deletes: Soft"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_key_that_never_fits_is_refused() {
+    let error = key_error(json!([
+        {"name": "id", "type": "VARCHAR(24)", "from": "_id", "bson": "ObjectId"},
+        {"name": "v", "type": "VARCHAR(200)", "value": "x".repeat(120)},
+    ]));
+    assert_eq!(
+        error,
+        "primaryKey: every key would have at least 146 bytes, StarRocks takes 128"
+    );
+}
+
+#[test]
+fn a_referenced_tables_rows_are_those_that_owner_and_pipeline_both_want() {
+    let entry = |filter: Value| {
+        json!([{"name": "orders", "hot": {"tables": [{"name": "t", "tableRef": {"name": "orders"}, "where": filter,
+            "columns": [{"name": "status", "expr": "doc.state + '!'"}]}]}}])
+    };
+    let mut shared = shared_table();
+    shared["where"] = json!("doc.a == 1 || doc.b == 2");
+    shared["onReject"] = json!("Remove");
+    let config = compiled(&pipeline(entry(json!("doc.isTest != true"))), 0, &shared).unwrap();
+    let table = &config.tables[0];
+    assert_eq!(
+        table.filter.as_deref(),
+        Some("(doc.a == 1 || doc.b == 2) && (doc.isTest != true)")
+    );
+    assert_eq!(table.on_reject, crate::relay::OnReject::Remove);
+    let status = table.columns.iter().find(|c| c.name == "status").unwrap();
+    assert_eq!(status.source, ColumnSource::Expr("doc.state + '!'".into()));
+    let error = compiled(&pipeline(entry(json!("doc.isTest !="))), 0, &shared_table()).unwrap_err();
+    assert!(
+        error.starts_with("datasets[orders].hot.tables[t].where: "),
+        "{error}"
+    );
 }
 
 #[test]

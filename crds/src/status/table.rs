@@ -9,13 +9,14 @@ words! {
         Accepted,
         Exists,
         InSync,
+        GrantsApplied,
     }
 }
 
 impl ConditionType for TableCondition {
     type Reason = TableReason;
     const ALL: &'static [Self] = Self::EVERY;
-    const SHOWN: &'static [Self] = &[Self::InSync];
+    const SHOWN: &'static [Self] = &[Self::InSync, Self::GrantsApplied];
 
     fn as_str(self) -> &'static str {
         self.as_str()
@@ -24,7 +25,7 @@ impl ConditionType for TableCondition {
     fn gates_ready(self) -> bool {
         match self {
             Self::Accepted | Self::Exists => true,
-            Self::Ready | Self::InSync => false,
+            Self::Ready | Self::InSync | Self::GrantsApplied => false,
         }
     }
 }
@@ -44,8 +45,15 @@ reasons! {
         /// The table exists and belongs to somebody else.
         TableConflict,
         DDLRefused,
+        /// An ALTER TABLE rewrites the table; what it adds is not mapped yet.
         SchemaJobRunning,
+        /// The ALTER TABLE waits for somebody, or was cancelled.
+        SchemaJobBlocked,
+        /// The spec asks for what cannot be altered in place.
+        AwaitingApproval,
         InSync,
+        /// No grants are asked for.
+        NotConfigured,
         /// The live table differs from the spec.
         LiveDrift,
         /// Deletion waits for the pipelines that refer to the table.

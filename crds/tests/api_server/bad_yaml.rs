@@ -108,7 +108,16 @@ fn refused_by_rules() -> Vec<Bad> {
                 json!([{"name": "status", "value": "x"}]),
             ),
             "spec.datasets[0].hot.tables[0]",
-            "columns belongs to tableRef; with template write it inside",
+            "columns and where belong to tableRef; with template write them inside it",
+        ),
+        bad(
+            with(
+                pipeline(),
+                "/spec/datasets/0/hot/tables/0/where",
+                json!("doc.a == 1"),
+            ),
+            "spec.datasets[0].hot.tables[0]",
+            "columns and where belong to tableRef; with template write them inside it",
         ),
         bad(
             with(
@@ -117,7 +126,7 @@ fn refused_by_rules() -> Vec<Bad> {
                 json!("x"),
             ),
             "spec.datasets[0].hot.tables[1].columns[0]",
-            "at most one of from, value",
+            "at most one of from, value, expr",
         ),
         bad(
             with(pipeline(), &template("primaryKey"), Value::Null),
@@ -137,7 +146,56 @@ fn refused_by_rules() -> Vec<Bad> {
         bad(
             column(json!({"name": "status", "type": "INT", "from": "a", "value": "1"})),
             column_field,
-            "at most one of from, value",
+            "at most one of from, value, expr",
+        ),
+        bad(
+            column(json!({"name": "status", "type": "INT", "from": "a", "expr": "doc.a"})),
+            column_field,
+            "at most one of from, value, expr",
+        ),
+        bad(
+            column(json!({"name": "status", "type": "INT", "value": "1", "expr": "doc.a"})),
+            column_field,
+            "at most one of from, value, expr",
+        ),
+        bad(
+            with(pipeline(), &template("primaryKey"), json!(["oder_id"])),
+            "spec.datasets[0].hot.tables[0].template.primaryKey",
+            "primaryKey names a column that is not declared, or one twice",
+        ),
+        bad(
+            with(
+                pipeline(),
+                &template("primaryKey"),
+                json!(["order_id", "order_id"]),
+            ),
+            "spec.datasets[0].hot.tables[0].template.primaryKey",
+            "primaryKey names a column that is not declared, or one twice",
+        ),
+        bad(
+            with(pipeline(), &template("columns/0/bson"), Value::Null),
+            "spec.datasets[0].hot.tables[0].template.columns",
+            "a key column with from: _id declares bson",
+        ),
+        bad(
+            with(pipeline(), &template("rows"), json!({"explode": "items"})),
+            "spec.datasets[0].hot.tables[0].template.columns",
+            "with rows.explode every column says where it comes from",
+        ),
+        bad(
+            with(pipeline(), &template("rows"), json!({"as": "Rows"})),
+            "spec.datasets[0].hot.tables[0].template.rows",
+            "explode is required",
+        ),
+        bad(
+            with(table(), "/spec/grants", json!([{"role": "readers"}])),
+            "spec.grants[0]",
+            "privileges is required",
+        ),
+        bad(
+            with(table(), "/spec/rows", json!({"explode": "items"})),
+            "spec.columns",
+            "with rows.explode every column says where it comes from",
         ),
         bad(
             column(json!({"name": "_ver", "type": "INT"})),
@@ -172,7 +230,7 @@ fn refused_by_rules() -> Vec<Bad> {
         bad(
             with(table(), "/spec/primaryKey", json!(["tenant", "oder_id"])),
             "spec.primaryKey",
-            "primaryKey names a column that is not declared",
+            "primaryKey names a column that is not declared, or one twice",
         ),
         bad(
             with(table(), "/spec/columns/1/bson", Value::Null),
@@ -266,6 +324,53 @@ fn refused_by_schema() -> Vec<Bad> {
             "supported values: \"SetNull\", \"Overflow\", \"Reject\"",
         ),
         bad(
+            with(pipeline(), &format!("{TEMPLATE}/deletes"), json!("Maybe")),
+            "spec.datasets[0].hot.tables[0].template.deletes",
+            "supported values: \"Hard\", \"Soft\"",
+        ),
+        bad(
+            with(
+                pipeline(),
+                &format!("{TEMPLATE}/rows"),
+                json!({"explode": "items", "as": "View"}),
+            ),
+            "spec.datasets[0].hot.tables[0].template.rows.as",
+            "supported values: \"Rows\"",
+        ),
+        bad(
+            with(
+                table(),
+                "/spec/grants",
+                json!([{"role": "readers", "privileges": ["INSERT"]}]),
+            ),
+            "spec.grants[0].privileges[0]",
+            "supported values: \"SELECT\", \"EXPORT\"",
+        ),
+        bad(
+            with(
+                table(),
+                "/spec/grants",
+                json!([{"role": "a`b", "privileges": ["SELECT"]}]),
+            ),
+            "spec.grants[0].role",
+            "should match",
+        ),
+        bad(
+            with(table(), "/spec/adoption", json!("Always")),
+            "spec.adoption",
+            "supported values",
+        ),
+        bad(
+            with(table(), "/spec/drift", json!("Ignore")),
+            "spec.drift",
+            "supported values",
+        ),
+        bad(
+            with(platform(), "/spec/tenancy/databases", json!([{"name": "shop"}])),
+            "spec.tenancy.databases[0].namespaces",
+            "Required value",
+        ),
+        bad(
             with(pipeline(), "/spec/deletionPolicy", json!("Drop")),
             "spec.deletionPolicy",
             "supported values",
@@ -333,6 +438,48 @@ fn accepted() -> Vec<Value> {
             with(table(), "/spec/allowedNamespaces/from", json!("Same")),
             "/spec/primaryKey",
             json!(["order_id"]),
+        ),
+        with(
+            with(
+                pipeline(),
+                &format!("{TEMPLATE}/primaryKey"),
+                json!(["_doc", "status"]),
+            ),
+            &format!("{TEMPLATE}/deletes"),
+            json!("Soft"),
+        ),
+        with(
+            with(
+                with(
+                    pipeline(),
+                    &format!("{TEMPLATE}/rows"),
+                    json!({"explode": "items", "as": "Rows"}),
+                ),
+                &format!("{TEMPLATE}/columns/1"),
+                json!({"name": "status", "type": "INT", "expr": "element.a + 1"}),
+            ),
+            &format!("{TEMPLATE}/primaryKey"),
+            json!(["order_id", "status"]),
+        ),
+        with(
+            pipeline(),
+            "/spec/datasets/0/hot/tables/1/where",
+            json!("doc.a == 1"),
+        ),
+        with(
+            table(),
+            "/spec/grants",
+            json!([{"role": "readers", "privileges": ["SELECT", "EXPORT"]}]),
+        ),
+        with(
+            with(table(), "/spec/adoption", json!("IfCompatible")),
+            "/spec/drift",
+            json!("Enforce"),
+        ),
+        with(
+            platform(),
+            "/spec/tenancy/databases",
+            json!([{"name": "shop", "namespaces": ["shop-shared"]}]),
         ),
         only(platform(), "/spec/tenancy"),
         with(

@@ -132,6 +132,7 @@ fn printer_columns_are_the_documented_ones() {
     in_sync["table"] = json!("shop.orders");
     in_sync["columns"] = json!(9);
     in_sync["writers"] = json!(214);
+    in_sync["job"] = json!("10023 RUNNING");
     place(&server, &table(), &in_sync);
 
     let mut reachable = status(
@@ -166,8 +167,8 @@ orders   shop.orders   True    True     9         214       InSync   AGE"
     assert_eq!(
         shown(&server, &["srt", "-o", "wide"]),
         "\
-NAME     TABLE         READY   INSYNC   COLUMNS   WRITERS   REASON   AGE   MESSAGE
-orders   shop.orders   True    True     9         214       InSync   AGE   What, where, since when."
+NAME     TABLE         READY   INSYNC   COLUMNS   WRITERS   REASON   AGE   JOB             MESSAGE
+orders   shop.orders   True    True     9         214       InSync   AGE   10023 RUNNING   What, where, since when."
     );
     assert_eq!(
         shown(&server, &["dplat"]),

@@ -78,6 +78,20 @@ pub(crate) fn changes() -> Vec<Change> {
             "topicPrefix is immutable: it is part of every topic name",
         ),
         change(
+            pipeline(),
+            "/spec/datasets/0/hot/tables/0/template/deletes",
+            json!("Soft"),
+            "spec.datasets[0].hot.tables[0].template",
+            "deletes is fixed at creation",
+        ),
+        change(
+            with(table(), "/spec/deletes", json!("Soft")),
+            "/spec/deletes",
+            Value::Null,
+            "spec",
+            "deletes is fixed at creation",
+        ),
+        change(
             table(),
             "/spec/platformRef",
             json!({"name": "main", "namespace": "other"}),
@@ -159,6 +173,8 @@ fn the_rest_of_a_spec_can_change() {
             json!(["other:9092"]),
         ),
         with(before[1].clone(), "/spec/datasets/0/name", json!("other")),
+        // Said is the same as not said.
+        with(before[2].clone(), "/spec/deletes", json!("Hard")),
         // Allowed: it becomes a plan that waits for approval, not an error.
         with(
             before[2].clone(),

@@ -8,6 +8,8 @@ use super::observe::{Observed, RelayAnswer};
 use super::plan::{Action, ConnectorView, RelayView, TablesView, plan};
 use super::validate::Accepted;
 use crate::backend::{Backend, BackendError, ErrorClass};
+use crate::guard::{ABLATE_ENV, Guard};
+use tributary_crds::relay::DatasetConfig;
 
 /// Runs until nothing is left to do; answers what was done, pass by pass.
 fn converge(world: &mut Observed, accepted: &Accepted) -> Vec<Vec<String>> {
@@ -424,4 +426,79 @@ fn a_paused_pipeline_starts_its_connector_without_a_relay() {
         "{all:?}"
     );
     assert!(world.deployment.is_none());
+
+/// What the relay of the only dataset is told to write.
+fn mapped_columns(world: &Observed, accepted: &Accepted) -> Vec<String> {
+    let name = accepted.effective.owner.dataset_config_map("orders");
+    let data = world.config_maps[&name].data.as_ref().expect("data");
+    let file: DatasetConfig = serde_json::from_str(&data["dataset.json"]).expect("a file");
+    let columns = file.tables[0].columns.iter();
+    columns.map(|c| c.name.clone()).collect()
+}
+
+/// Rule 18: StarRocks ignores names it does not know without a word, so a mapping that runs ahead of its ALTER TABLE loses
+/// values. The column is asked for, is not there yet, and joins when it is.
+fn a_mapping_waits_for_its_columns() -> Result<(), String> {
+    let mut wider = pipeline();
+    let template = wider.spec.datasets[0].hot.as_mut().expect("hot").tables[0]
+        .template
+        .as_mut()
+        .expect("a template");
+    template.table.columns.push(tributary_crds::template::Column {
+        name: "city".into(),
+        column_type: Some("VARCHAR(64)".into()),
+        ..Default::default()
+    });
+    let accepted = accepted_of(wider);
+    let mut world = empty_world(&accepted);
+    let has = |world: &mut Observed, columns: &[&str]| {
+        let table = world.children.get_mut("acme.orders.orders").expect("a child");
+        let status = Arc::make_mut(table).status.as_mut().expect("a status");
+        status.live.as_mut().expect("live").columns = columns.iter().map(|c| (*c).to_owned()).collect();
+    };
+    let mut memory = PipelineMemory::default();
+    for _ in 0..10 {
+        let next = plan(&accepted, &world, &mut memory);
+        for action in &next.actions {
+            perform(&mut world, action, &accepted);
+            if matches!(action, Action::ApplyTable(_)) {
+                has(&mut world, &["order_id", "status"]);
+            }
+        }
+    }
+    let before = mapped_columns(&world, &accepted);
+    if before != ["order_id", "status"] {
+        return Err(format!("mapped before they were there: {before:?}"));
+    }
+    let generation =
+        |world: &Observed| world.ledger.as_ref().expect("a ledger").mappings["orders"].generation;
+    assert_eq!(generation(&world), 1);
+    has(&mut world, &["order_id", "status", "city"]);
+    converge(&mut world, &accepted);
+    assert_eq!(mapped_columns(&world, &accepted), ["order_id", "status", "city"]);
+    assert_eq!(generation(&world), 2);
+    Ok(())
+}
+
+#[test]
+fn a_mapping_names_only_columns_that_are_there() {
+    a_mapping_waits_for_its_columns().unwrap();
+}
+
+/// The same scenario in a process whose guard is off: it must notice.
+#[test]
+fn without_its_guard_a_mapping_runs_ahead() {
+    let this = "pipeline::convergence_tests::without_its_guard_a_mapping_runs_ahead";
+    if std::env::var_os(ABLATE_ENV).is_some() {
+        a_mapping_waits_for_its_columns().unwrap();
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args([this, "--exact"])
+        .env(ABLATE_ENV, Guard::VerifiedColumns.name())
+        .output()
+        .expect("this test runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("mapped before they were there"), "{said}");
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use kube::ResourceExt;
 use tributary_crds::relay::{DatasetConfig, DatasetStatus, LaneState, RelayPhase, RelayStatus, TableStatus};
-use tributary_crds::table::StarRocksTableStatus;
+use tributary_crds::table::{LiveStatus, StarRocksTableStatus};
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
 use super::dereference::{Connection, Referenced};
@@ -199,7 +199,12 @@ fn ready_table(mut table: StarRocksTable) -> StarRocksTable {
         serde_json::json!({"type": kind, "status": "True", "reason": "InSync", "message": "",
             "observedGeneration": 1, "lastTransitionTime": "2026-10-12T07:31:02Z"})
     };
+    let declared = table.spec.template.columns.iter().map(|c| c.name.clone());
     table.status = Some(StarRocksTableStatus {
+        live: Some(LiveStatus {
+            columns: declared.collect(),
+            ..LiveStatus::default()
+        }),
         observed_generation: 1,
         conditions: serde_json::from_value(serde_json::json!([condition("Ready"), condition("InSync")]))
             .expect("conditions"),

@@ -167,6 +167,7 @@ pub fn status(
                 owner.relay_deployment(RELAY_ORDINAL)
             ),
             consumer_group: owner.consumer_group(),
+            dead_letter_topic: Some(accepted.effective.dead_letter_topic()),
         }),
         datasets: summaries(accepted, observed, &measured),
         conditions,

@@ -33,7 +33,7 @@ pub struct Accepted {
     pub connection_uri: String,
     /// Compiled, without generations: topic partitions and generations come from what exists.
     pub datasets: Vec<DatasetConfig>,
-    /// One per dataset, and the connector's heartbeat topic.
+    /// One per dataset, the connector's heartbeat topic, and the dead letters'.
     pub topics: Vec<TopicSpec>,
     pub connector: ConnectorConfig,
     pub mirrored: Mirrored,
@@ -320,7 +320,15 @@ fn topics(effective: &EffectivePipeline) -> Vec<TopicSpec> {
         )
     });
     let heartbeat = TopicSpec::heartbeat(effective.heartbeat_topic(), wanted.replication_factor);
-    changes.chain([heartbeat]).collect()
+    // One partition: few records, and people read them in order.
+    let dead_letters = TopicSpec::changes(
+        effective.dead_letter_topic(),
+        1,
+        wanted.replication_factor,
+        wanted.retention,
+        MAX_MESSAGE_BYTES,
+    );
+    changes.chain([heartbeat, dead_letters]).collect()
 }
 
 fn connector(effective: &EffectivePipeline, mirrored: &Mirrored) -> Result<ConnectorConfig, Refused> {

@@ -1,12 +1,10 @@
 //! Runs the statements of a plan, in order, up to the first that fails.
 
-use super::dereference::{Referenced, client};
 use super::plan::Planned;
 use crate::backend::BackendResult;
-use crate::context::Context;
+use crate::backend::starrocks::StarRocksClient;
 
-pub async fn apply(planned: &Planned, refs: &Referenced, context: &Context) -> BackendResult<()> {
-    let client = client(refs, context)?;
+pub async fn apply(planned: &Planned, client: &StarRocksClient) -> BackendResult<()> {
     for statement in &planned.actions {
         tracing::info!(statement = statement.summary(), "DDL");
         client.execute(statement).await?;

@@ -1,8 +1,11 @@
 //! `StarRocksTable`: one physical primary-key table of the hot cluster.
 
 pub mod apply;
+pub mod database;
 pub mod ddl;
 pub mod dereference;
+pub mod grants;
+pub mod jobs;
 pub mod plan;
 pub mod status;
 pub mod teardown;
@@ -16,12 +19,16 @@ use kube::Resource;
 use kube::runtime::controller::Action;
 use tributary_crds::table::StarRocksTable;
 
+use crate::backend::starrocks::StarRocksClient;
 use crate::context::Context;
 use crate::error::{self, Error};
 use crate::publish::publish;
 use crate::telemetry::Kind;
+use status::Seen;
 
 const NOT_READY: Duration = Duration::from_secs(5);
+/// Database and table, then columns, then the view: no plan takes more.
+const ROUNDS: usize = 3;
 
 pub async fn reconcile(table: Arc<StarRocksTable>, context: Arc<Context>) -> Result<Action, Error> {
     if table.meta().deletion_timestamp.is_some() {
@@ -35,8 +42,8 @@ pub async fn reconcile(table: Arc<StarRocksTable>, context: Arc<Context>) -> Res
     let next = match validate::validate(&table, &refs) {
         Err(refused) => status::refused(&table, &refs, &refused, Timestamp::now()),
         Ok(valid) => {
-            let outcome = align(&valid, &refs, &context).await;
-            status::status(&table, &refs, &valid, &outcome, Timestamp::now())
+            let seen = look(&valid, &refs, &context).await;
+            status::status(&table, &refs, &valid, &seen, Timestamp::now())
         }
     };
     publish(
@@ -47,7 +54,7 @@ pub async fn reconcile(table: Arc<StarRocksTable>, context: Arc<Context>) -> Res
         &next,
     )
     .await?;
-    let wait = if status::is_ready(&next) {
+    let wait = if status::is_settled(&next) {
         context.resync
     } else {
         NOT_READY
@@ -55,23 +62,50 @@ pub async fn reconcile(table: Arc<StarRocksTable>, context: Arc<Context>) -> Res
     Ok(error::requeue(wait))
 }
 
+async fn look(valid: &validate::Valid, refs: &dereference::Referenced, context: &Context) -> Seen {
+    match dereference::client(refs, context) {
+        Ok(client) => align(valid, &client).await,
+        Err(error) => Seen {
+            outcome: plan::Outcome::Unavailable(error),
+            granted: None,
+        },
+    }
+}
+
 /// Looks, runs what the difference asks for, and looks again: what is reported is what is there.
-async fn align(valid: &validate::Valid, refs: &dereference::Referenced, context: &Context) -> plan::Outcome {
-    let first = match dereference::live(valid, refs, context).await {
-        Ok(live) => plan::plan(valid, &live),
-        Err(error) => return plan::Outcome::Unavailable(error),
+pub async fn align(valid: &validate::Valid, client: &StarRocksClient) -> Seen {
+    let outcome = align_table(valid, client).await;
+    let granted = match outcome.serves() {
+        true => Some(grants::align(valid, client).await),
+        false => None,
     };
-    let plan::Outcome::Planned(planned) = &first else {
-        return first;
-    };
-    if planned.actions.is_empty() {
-        return first;
-    }
-    if let Err(error) = apply::apply(planned, refs, context).await {
-        return plan::Outcome::Failed(error);
-    }
-    match dereference::live(valid, refs, context).await {
+    Seen { outcome, granted }
+}
+
+async fn align_table(valid: &validate::Valid, client: &StarRocksClient) -> plan::Outcome {
+    let look = async || match dereference::live(valid, client).await {
         Ok(live) => plan::plan(valid, &live),
         Err(error) => plan::Outcome::Unavailable(error),
+    };
+    let mut outcome = look().await;
+    // A view follows its table's new columns: what one round makes possible, the next one does.
+    for _ in 0..ROUNDS {
+        let plan::Outcome::Planned(planned) = &outcome else {
+            return outcome;
+        };
+        if planned.actions.is_empty() {
+            return outcome;
+        }
+        if let Err(error) = apply::apply(planned, client).await {
+            return plan::Outcome::Failed(error);
+        }
+        let next = look().await;
+        // What had no effect yet is told, and asked for again later.
+        let again = matches!(&next, plan::Outcome::Planned(n) if n.actions == planned.actions);
+        outcome = next;
+        if again {
+            return outcome;
+        }
     }
+    outcome
 }

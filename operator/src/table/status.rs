@@ -6,25 +6,39 @@ use tributary_crds::status::{
     Composed, ConditionStatus, Held, Observation, TableCondition as C, TableReason as R, Verdict, compose,
     find,
 };
-use tributary_crds::table::{StarRocksTable, StarRocksTableStatus};
+use tributary_crds::table::{LiveStatus, StarRocksTable, StarRocksTableStatus};
 
 use super::ddl::Refusal;
 use super::dereference::Referenced;
+use super::grants::Granted;
 use super::plan::{Outcome, Planned};
 use super::validate::{Refused, Valid};
 use crate::backend::{BackendError, ErrorClass};
+
+/// What one pass over a table found.
+pub struct Seen {
+    pub outcome: Outcome,
+    /// `None`: there was nothing yet to grant on.
+    pub granted: Option<Result<Granted, BackendError>>,
+}
 
 pub fn status(
     table: &StarRocksTable,
     refs: &Referenced,
     valid: &Valid,
-    outcome: &Outcome,
+    seen: &Seen,
     now: Timestamp,
 ) -> StarRocksTableStatus {
-    let name = valid.desired.name.to_string();
+    let outcome = &seen.outcome;
+    let name = valid.readable().1.to_string();
     let accepted = (C::Accepted, Verdict::good(R::Accepted, ""));
     let (mut verdicts, stalled) = judge(&name, outcome);
     verdicts.push(accepted);
+    match &seen.granted {
+        Some(Ok(granted)) => verdicts.push((C::GrantsApplied, granted.verdict.clone())),
+        Some(Err(error)) => verdicts.push((C::GrantsApplied, ungranted(error))),
+        None => {}
+    }
     let pipelines = match refs.writers {
         1 => "1 pipeline".to_owned(),
         n => format!("{n} pipelines"),
@@ -41,11 +55,48 @@ pub fn status(
         reconciling: None,
         stalled,
     };
-    let columns = match outcome {
-        Outcome::Planned(planned) => planned.live_columns,
-        _ => None,
-    };
-    build(table, refs, Some(name), columns, observation, now)
+    let generation = observation.generation;
+    let mut next = build(table, refs, Some(name), observation, now);
+    if let Outcome::Planned(planned) = outcome {
+        remember(&mut next, planned, generation);
+    }
+    if let Some(Ok(granted)) = &seen.granted {
+        next.grants.clone_from(&granted.recorded);
+    }
+    next
+}
+
+/// What only a look at the table tells. A table that cannot be looked at keeps what was last seen.
+fn remember(status: &mut StarRocksTableStatus, planned: &Planned, generation: i64) {
+    status.columns = planned
+        .live_columns
+        .and_then(|n| i32::try_from(n).ok())
+        .or(status.columns);
+    status.job = planned
+        .waiting
+        .as_ref()
+        .and_then(|w| w.turn.told())
+        .map(|(_, told)| told.short());
+    if !planned.exists {
+        return;
+    }
+    let aligned = planned.actions.is_empty() && planned.waiting.is_none() && planned.difference.is_none();
+    let before = status.live.take().unwrap_or_default();
+    status.live = Some(LiveStatus {
+        columns: planned.verified.clone(),
+        taken_away: planned.taken_away.clone(),
+        aligned_generation: match aligned {
+            true => generation,
+            false => before.aligned_generation,
+        },
+    });
+}
+
+fn ungranted(error: &BackendError) -> Verdict<R> {
+    match error.is_retryable() {
+        true => Verdict::unknown(R::BackendUnavailable, away(error)),
+        false => failure(error),
+    }
 }
 
 pub fn refused(
@@ -65,7 +116,7 @@ pub fn refused(
         reconciling: None,
         stalled: Some((refused.reason, refused.message.clone())),
     };
-    build(table, refs, None, None, observation, now)
+    build(table, refs, None, observation, now)
 }
 
 /// The status while deletion waits.
@@ -91,9 +142,14 @@ pub fn waiting(table: &StarRocksTable, reason: R, message: &str, now: Timestamp)
     }
 }
 
-pub fn is_ready(status: &StarRocksTableStatus) -> bool {
-    let is_true = |kind| find(&status.conditions, kind).is_some_and(|c| c.status == ConditionStatus::True);
-    is_true("Ready") && is_true("InSync")
+/// Whether nothing is under way: what is otherwise than asked waits for a person, who comes with an event.
+pub fn is_settled(status: &StarRocksTableStatus) -> bool {
+    let is = |kind, wanted| find(&status.conditions, kind).is_some_and(|c| c.status == wanted);
+    let told = [R::LiveDrift, R::AwaitingApproval, R::DDLRefused].map(R::as_str);
+    let in_sync = find(&status.conditions, "InSync");
+    is("Ready", ConditionStatus::True)
+        && in_sync.is_some_and(|c| c.status == ConditionStatus::True || told.contains(&c.reason.as_str()))
+        && !is("GrantsApplied", ConditionStatus::Unknown)
 }
 
 type Judgement = (Vec<(C, Verdict<R>)>, Option<(R, String)>);
@@ -103,8 +159,11 @@ fn judge(name: &str, outcome: &Outcome) -> Judgement {
         Outcome::Planned(planned) => (planned_verdicts(name, planned), None),
         Outcome::Refused(refusal) => {
             let reason = match refusal {
-                Refusal::OwnedByOther { .. } | Refusal::NotAdopted { .. } => R::TableConflict,
+                Refusal::OwnedByOther { .. } | Refusal::NotAdopted { .. } | Refusal::NameTaken { .. } => {
+                    R::TableConflict
+                }
                 Refusal::Rule { .. } | Refusal::VersionTooOld { .. } => R::DDLRefused,
+                Refusal::Vanished { .. } => R::LiveDrift,
             };
             let message = format!("{refusal}.");
             let verdict = Verdict::bad(reason, message.as_str());
@@ -128,11 +187,19 @@ fn judge(name: &str, outcome: &Outcome) -> Judgement {
 }
 
 fn planned_verdicts(name: &str, planned: &Planned) -> Vec<(C, Verdict<R>)> {
-    let drift = planned.difference.as_ref().map(|text| {
-        Verdict::bad(
-            R::LiveDrift,
-            format!("{name} differs from the spec and is left alone: {text}."),
-        )
+    let drift = planned
+        .difference
+        .as_ref()
+        .map(|told| Verdict::bad(told.reason, format!("{name} {}", told.text)));
+    let waiting = planned.waiting.as_ref().and_then(|waiting| {
+        let (reason, told) = waiting.turn.told()?;
+        Some(Verdict::bad(
+            reason,
+            format!(
+                "Columns {} of {name} are not there yet, and no mapping names them: {told}.",
+                waiting.columns.join(", ")
+            ),
+        ))
     });
     let exists = if let Some(drift) = drift.clone().filter(|_| planned.blocks_loads) {
         drift
@@ -141,8 +208,8 @@ fn planned_verdicts(name: &str, planned: &Planned) -> Vec<(C, Verdict<R>)> {
     } else {
         Verdict::bad(R::Creating, format!("{name} was created and is not visible yet."))
     };
-    let in_sync = match (drift, planned.actions.as_slice()) {
-        (Some(drift), _) => drift,
+    let in_sync = match (waiting.or(drift), planned.actions.as_slice()) {
+        (Some(bad), _) => bad,
         (None, []) => Verdict::good(R::InSync, ""),
         (None, [first, ..]) => Verdict::bad(
             R::SchemaJobRunning,
@@ -175,7 +242,6 @@ fn build(
     table: &StarRocksTable,
     refs: &Referenced,
     name: Option<String>,
-    columns: Option<usize>,
     observation: Observation<C>,
     now: Timestamp,
 ) -> StarRocksTableStatus {
@@ -192,9 +258,12 @@ fn build(
         reason: Some(reason),
         message: Some(message),
         table: name.or(previous.table),
-        columns: columns.and_then(count).or(previous.columns),
         writers: count(refs.writers),
         conditions,
+        columns: previous.columns,
+        live: previous.live,
+        grants: previous.grants,
+        job: previous.job,
     }
 }
 
@@ -205,9 +274,16 @@ mod tests {
     use super::*;
     use crate::backend::Backend;
 
-    fn seen(outcome: &Outcome) -> StarRocksTableStatus {
+    fn seen(outcome: Outcome) -> StarRocksTableStatus {
         let valid = validate(&table(), &refs()).unwrap();
-        status(&table(), &refs(), &valid, outcome, Timestamp::UNIX_EPOCH)
+        let seen = Seen {
+            outcome,
+            granted: Some(Ok(Granted {
+                recorded: vec![],
+                verdict: Verdict::good(R::NotConfigured, ""),
+            })),
+        };
+        status(&table(), &refs(), &valid, &seen, Timestamp::UNIX_EPOCH)
     }
 
     fn in_sync() -> Outcome {
@@ -215,6 +291,9 @@ mod tests {
             actions: vec![],
             exists: true,
             live_columns: Some(2),
+            verified: vec!["order_id".into(), "total".into()],
+            taken_away: vec![],
+            waiting: None,
             difference: None,
             blocks_loads: false,
         })
@@ -222,8 +301,8 @@ mod tests {
 
     #[test]
     fn a_table_in_sync_is_ready_and_stays_unwritten() {
-        let first = seen(&in_sync());
-        assert!(is_ready(&first), "{first:?}");
+        let first = seen(in_sync());
+        assert!(is_settled(&first), "{first:?}");
         assert_eq!(
             (first.table.as_deref(), first.columns),
             (Some("shop.orders"), Some(2))
@@ -232,7 +311,16 @@ mod tests {
         again.status = Some(first.clone());
         let valid = validate(&again, &refs()).unwrap();
         assert_eq!(
-            status(&again, &refs(), &valid, &in_sync(), Timestamp::now()),
+            status(
+                &again,
+                &refs(),
+                &valid,
+                &Seen {
+                    outcome: in_sync(),
+                    granted: None
+                },
+                Timestamp::now()
+            ),
             first
         );
     }
@@ -243,7 +331,7 @@ mod tests {
             table: super::super::ddl::TableName::new("shop", "orders"),
             owner: "tributary:other/x/y".into(),
         };
-        let status = seen(&Outcome::Refused(refusal));
+        let status = seen(Outcome::Refused(refusal));
         assert_eq!(status.reason.as_deref(), Some("TableConflict"));
         assert!(find(&status.conditions, "Stalled").is_some());
     }
@@ -251,7 +339,7 @@ mod tests {
     #[test]
     fn a_cluster_that_is_away_makes_it_unknown_and_keeps_ready() {
         let mut up = table();
-        up.status = Some(seen(&in_sync()));
+        up.status = Some(seen(in_sync()));
         let valid = validate(&up, &refs()).unwrap();
         let error = BackendError::new(
             Backend::StarRocks,
@@ -263,7 +351,10 @@ mod tests {
             &up,
             &refs(),
             &valid,
-            &Outcome::Unavailable(error),
+            &Seen {
+                outcome: Outcome::Unavailable(error),
+                granted: None,
+            },
             Timestamp::UNIX_EPOCH,
         );
         let word = |kind: &str| find(&next.conditions, kind).map(|c| (c.status, c.reason.clone()));

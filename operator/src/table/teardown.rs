@@ -111,7 +111,8 @@ async fn drop_by_policy(table: &StarRocksTable, context: &Context) -> Result<Bac
     let Ok(compiled) = compile_table(&table.spec, &table.name_any(), TableOrigin::Object) else {
         return Ok(Ok(()));
     };
-    let name = TableName::new(compiled.database, compiled.table);
+    let name = TableName::new(&compiled.database, compiled.rows_table());
+    let view = TableName::new(&compiled.database, &compiled.table);
     let Some(platform) = &refs.platform else {
         let note = format!("The platform is gone: table {name} stays where it is.");
         context
@@ -120,7 +121,29 @@ async fn drop_by_policy(table: &StarRocksTable, context: &Context) -> Result<Bac
         return Ok(Ok(()));
     };
     let mark = validate::owner(table, platform).mark();
+    if view != name
+        && let Err(error) = drop_our_view(&view, &mark, &refs, context).await
+    {
+        return Ok(Err(error));
+    }
     Ok(drop_ours(&name, &mark, &refs, context).await)
+}
+
+/// Before its table: a view over nothing would answer with errors.
+async fn drop_our_view(
+    name: &TableName,
+    mark: &str,
+    refs: &Referenced,
+    context: &Context,
+) -> BackendResult<()> {
+    let client = dereference::client(refs, context)?;
+    match client.view(name).await? {
+        Some(live) if live.definition.is_some() && owner_mark(&live.comment) == Some(mark) => {
+            let view = name.clone();
+            client.execute(&Statement::DropView { view }).await
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 async fn drop_ours(name: &TableName, mark: &str, refs: &Referenced, context: &Context) -> BackendResult<()> {

@@ -53,7 +53,10 @@ pub fn platform(info: &StageInfo) -> Result<String> {
         "spec": {
             "ownerID": owner_id(info),
             "allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"tributary.dev/platform": PLATFORM}}},
-            "tenancy": {"tenantNames": "NamespaceLabel", "hotDatabase": "tenant_{tenant}"},
+            "tenancy": {"tenantNames": "NamespaceLabel", "hotDatabase": "tenant_{tenant}", "databases": [
+                {"name": "shop", "namespaces": ["shop-shared"]},
+                {"name": "compat", "namespaces": ["compat-shared"]},
+            ]},
             "kafka": {"bootstrapServers": [kafka.bootstrap]},
             "connect": {
                 "url": connect_at.url,

@@ -19,7 +19,7 @@ use crate::table::ddl::{Ident, Statement, TableName};
 use tributary_crds::relay::VER_COLUMN;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Creating a table makes tablets on every backend. Past this the outcome is unknown: look at the schema.
 const DDL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections per FE; the operator's own concurrency towards one cluster.
@@ -231,7 +231,7 @@ impl StarRocksClient {
     }
 
     /// Tries the endpoints in turn; only an unreachable one passes the question on, an answer is an answer.
-    async fn query(&self, op: &str, sql: &str, timeout: Duration) -> BackendResult<Vec<Row>> {
+    pub(super) async fn query(&self, op: &str, sql: &str, timeout: Duration) -> BackendResult<Vec<Row>> {
         let count = self.inner.endpoints.len();
         let first = self.inner.preferred.load(Ordering::Relaxed);
         let mut last = None;
@@ -372,7 +372,7 @@ fn read_column(row: &Row) -> Option<LiveColumn> {
 }
 
 /// A value by column name, which servers spell in either case.
-fn named(row: &Row, column: &str) -> Option<String> {
+pub(super) fn named(row: &Row, column: &str) -> Option<String> {
     let index = row
         .columns_ref()
         .iter()
@@ -380,7 +380,7 @@ fn named(row: &Row, column: &str) -> Option<String> {
     text(row, index)
 }
 
-fn text(row: &Row, index: usize) -> Option<String> {
+pub(super) fn text(row: &Row, index: usize) -> Option<String> {
     use mysql_async::Value;
     Some(match row.as_ref(index)? {
         Value::NULL => return None,
@@ -393,7 +393,7 @@ fn text(row: &Row, index: usize) -> Option<String> {
     })
 }
 
-fn literal(value: &str) -> impl fmt::Display {
+pub(super) fn literal(value: &str) -> impl fmt::Display {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 

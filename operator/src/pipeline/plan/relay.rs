@@ -116,9 +116,10 @@ struct Files {
 fn ready_without_change(accepted: &Accepted, observed: &Observed) -> bool {
     let recorded = observed.ledger.as_ref().is_ok_and(|l| {
         accepted.datasets.iter().all(|d| {
+            let wanted = tables::mapped(accepted, observed, d);
             l.datasets
                 .get(&d.name)
-                .is_some_and(|m| m.digest == digest_of(&d.tables))
+                .is_some_and(|m| m.digest == digest_of(&wanted.tables))
         })
     });
     let running = matches!(&observed.relay, RelayAnswer::Status(s) if s.phase == RelayPhase::Running);
@@ -158,7 +159,7 @@ fn files(accepted: &Accepted, observed: &Observed, entry: &mut Entry) -> Result<
             // Only looked for where the ledger does not know.
             None => Traces::default(),
         };
-        let file = entry.assign(dataset.clone(), &topic, traces);
+        let file = entry.assign(tables::mapped(accepted, observed, dataset), &topic, traces);
         datasets.push(file.map_err(|e| Unassigned::UsedUp(e.to_string()))?);
     }
     Ok(Files {
@@ -185,7 +186,7 @@ fn relay_file(accepted: &Accepted) -> RelayConfig {
             group_instance_id: owner.relay_deployment(RELAY_ORDINAL),
             heartbeat_topic: effective.heartbeat_topic(),
             heartbeat_interval_ms: millis(effective.source.heartbeat_interval),
-            dead_letter_topic: None,
+            dead_letter_topic: Some(effective.dead_letter_topic()),
         },
         starrocks: StarRocksConfig {
             http_endpoints: accepted.platform.spec.starrocks.hot.http_endpoints.clone(),

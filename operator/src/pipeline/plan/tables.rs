@@ -7,11 +7,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use tributary_crds::effective::EffectiveTable;
 use tributary_crds::names::{LABEL_DATASET, LABEL_ENTRY};
+use tributary_crds::relay::DatasetConfig;
 use tributary_crds::status::{ConditionStatus, TableReason, find};
 use tributary_crds::table::StarRocksTableSpec;
 use tributary_crds::{StarRocksTable, TenantPipeline};
 
 use super::Action;
+use crate::guard::Guard;
 use crate::kubernetes::{is_applied, metadata};
 use crate::pipeline::observe::Observed;
 use crate::pipeline::validate::Accepted;
@@ -145,8 +147,9 @@ fn judge(table: &StarRocksTable) -> TablesView {
         return not_ready(format!("StarRocksTable {name} has not been looked at yet."));
     };
     match ready.status {
-        ConditionStatus::True if drifted(table) => {
-            not_ready(message(status.message.as_deref().unwrap_or_default()))
+        // Whoever wrote this status did not say which columns there are.
+        ConditionStatus::True if status.live.is_none() => {
+            not_ready(format!("StarRocksTable {name} has not been looked at yet."))
         }
         ConditionStatus::True => TablesView::Ready,
         ConditionStatus::Unknown => TablesView::Unknown(message(&ready.message)),
@@ -164,12 +167,37 @@ fn judge(table: &StarRocksTable) -> TablesView {
     }
 }
 
-/// A table whose columns are still being added is Ready for what it had; a mapping that names the new ones must wait.
-fn drifted(table: &StarRocksTable) -> bool {
-    let in_sync = table.status.as_ref().and_then(|s| find(&s.conditions, "InSync"));
-    in_sync.is_some_and(|c| {
-        c.status == ConditionStatus::False && c.reason == TableReason::SchemaJobRunning.as_str()
-    })
+/// A dataset's mapping as it may run now: without the columns that StarRocks was not seen to have (rule 18). It ignores names it
+/// does not know, silently: a value for such a column would be lost, whereas an unmapped one waits in `_extra`. A column joins
+/// as a new mapping once it is there.
+pub(super) fn mapped(accepted: &Accepted, observed: &Observed, dataset: &DatasetConfig) -> DatasetConfig {
+    let mut mapped = dataset.clone();
+    if !Guard::VerifiedColumns.holds() {
+        return mapped;
+    }
+    for table in &mut mapped.tables {
+        let verified = verified(accepted, observed, &dataset.name, &table.entry);
+        let key = &table.primary_key;
+        table
+            .columns
+            .retain(|c| key.contains(&c.name) || verified.contains(&c.name));
+    }
+    mapped
+}
+
+fn verified<'a>(accepted: &'a Accepted, observed: &'a Observed, dataset: &str, entry: &str) -> &'a [String] {
+    let of_dataset = accepted.effective.datasets.iter().filter(|d| d.name == dataset);
+    let table = of_dataset.flat_map(|d| &d.tables).find(|t| t.entry() == entry);
+    let object = table.and_then(|table| match table {
+        EffectiveTable::Own { child, .. } => observed.children.get(child),
+        EffectiveTable::Referenced { namespace, name, .. } => {
+            accepted.shared_tables.get(&format!("{namespace}/{name}"))
+        }
+    });
+    let live = object
+        .and_then(|o| o.status.as_ref())
+        .and_then(|s| s.live.as_ref());
+    live.map_or(&[], |l| &l.columns)
 }
 
 fn keep_worst(view: &mut TablesView, state: TablesView) {

@@ -6,6 +6,7 @@
 //! * [`plan`]: the difference between a wanted and a live table, as statements or as findings.
 
 pub mod check;
+pub mod difference;
 mod grammar;
 pub mod lex;
 pub mod plan;
@@ -14,7 +15,11 @@ pub mod statement;
 pub mod version;
 
 pub use check::{Rule, Violation, check, check_syntax};
-pub use plan::{Adoption, DdlAction, Difference, Plan, Refusal, plan};
+pub use difference::{ChangeClass, Difference};
+pub use plan::{DdlAction, Plan, Refusal, plan};
 pub use render::Ident;
-pub use statement::{ColumnDef, CreateTable, HashDistribution, PartitionBy, Statement, TableName};
+pub use statement::{
+    ColumnDef, CreateTable, CreateView, GrantStatement, HashDistribution, Object, PartitionBy, Statement,
+    TableName,
+};
 pub use version::Version;

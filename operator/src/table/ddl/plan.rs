@@ -1,10 +1,11 @@
 //! From a live table to the wanted one: statements where the way is additive and cheap, findings everywhere else. Pure.
 
-use std::fmt;
+use std::collections::BTreeSet;
 
-use tributary_crds::column::ColumnType;
+use tributary_crds::template::{Adoption, Drift};
 
 use super::check::{self, Violation};
+use super::difference::Difference;
 use super::statement::{ColumnDef, CreateTable, Statement, TableName};
 use super::version::Version;
 use crate::backend::starrocks::{LiveColumn, LiveTable};
@@ -17,17 +18,6 @@ const PRIMARY_KEYS: &str = "PRIMARY_KEYS";
 /// A statement to run. Controller, dry run and command line share the list.
 pub type DdlAction = Statement;
 
-/// What to do with a table that nobody marked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Adoption {
-    Never,
-    /// Only when it is exactly what would have been created.
-    #[default]
-    IfIdentical,
-    /// Also when it differs in what does no harm: missing nullable columns, more columns, wider types.
-    IfCompatible,
-}
-
 /// Everything a plan depends on.
 #[derive(Clone, Debug)]
 pub struct PlanInput<'a> {
@@ -36,6 +26,9 @@ pub struct PlanInput<'a> {
     /// `tributary:<ownerID>/<namespace>/<name>`.
     pub owner_mark: &'a str,
     pub adoption: Adoption,
+    pub drift: Drift,
+    /// Columns that this table was seen to have before, under our mark.
+    pub seen: &'a BTreeSet<String>,
     pub version: Version,
     pub database_exists: bool,
     /// `None`: the table does not exist.
@@ -75,6 +68,9 @@ pub enum Refusal {
         adoption: Adoption,
         why: String,
     },
+    /// `TableConflict`: the name that readers would use.
+    #[error("{view} should be a view and is {what}")]
+    NameTaken { view: TableName, what: String },
     /// `DDLRefused`: StarRocks would refuse the statement, so it is not sent.
     #[error("StarRocks {version} would refuse to {summary}: {violation}")]
     Rule {
@@ -85,141 +81,11 @@ pub enum Refusal {
     /// `DDLRefused`.
     #[error("StarRocks {version} is older than {minimum}")]
     VersionTooOld { version: Version, minimum: Version },
-}
-
-/// One way in which the live table is not the wanted one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Difference {
-    /// Not a primary-key table.
-    Model {
-        live: String,
-    },
-    PrimaryKey {
-        wanted: Vec<String>,
-        live: Vec<String>,
-    },
-    Distribution {
-        wanted: Vec<String>,
-        live: Vec<String>,
-    },
-    Buckets {
-        wanted: u32,
-        live: u32,
-    },
-    Partition {
-        wanted: Vec<String>,
-        live: Vec<String>,
-    },
-    SortKey {
-        wanted: Vec<String>,
-        live: Vec<String>,
-    },
-    /// Missing, and ADD COLUMN cannot give it: NOT NULL, or a key column.
-    MissingColumn {
-        name: String,
-        why: &'static str,
-    },
-    /// Missing, and adding it would rewrite the table: fast schema evolution is off.
-    SlowColumns {
-        names: Vec<String>,
-    },
-    /// Not declared. Never dropped.
-    ExtraColumn {
-        name: String,
-        blocks_loads: bool,
-    },
-    Type {
-        name: String,
-        wanted: ColumnType,
-        live: String,
-    },
-    Nullability {
-        name: String,
-        wanted_nullable: bool,
-    },
-    /// The server computes it.
-    Generated {
-        name: String,
-    },
-    /// Same name in another case; StarRocks takes them for the same column.
-    Spelling {
-        wanted: String,
-        live: String,
-    },
-}
-
-impl Difference {
-    /// Whether rows still load and mean the same; what [`Adoption::IfCompatible`] lets pass.
-    fn is_harmless(&self) -> bool {
-        match self {
-            Self::ExtraColumn { blocks_loads, .. } => !blocks_loads,
-            Self::Type { wanted, live, .. } => {
-                crate::backend::starrocks::types::column_type(live).is_some_and(|live| holds(&live, wanted))
-            }
-            Self::Buckets { .. } | Self::SortKey { .. } => true,
-            // More is allowed than asked for.
-            Self::Nullability { wanted_nullable, .. } => !wanted_nullable,
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |names: &[String]| format!("({})", names.join(", "));
-        match self {
-            Self::Model { live } => write!(f, "the table's model is {live}, not PRIMARY KEY"),
-            Self::PrimaryKey { wanted, live } => {
-                write!(f, "primary key is {}, not {}", list(live), list(wanted))
-            }
-            Self::Distribution { wanted, live } => {
-                write!(f, "distributed by {}, not {}", list(live), list(wanted))
-            }
-            Self::Buckets { wanted, live } => write!(f, "{live} buckets instead of {wanted}"),
-            Self::Partition { wanted, live } => {
-                write!(f, "partitioned by {}, not {}", list(live), list(wanted))
-            }
-            Self::SortKey { wanted, live } => {
-                write!(f, "sort key is {}, not {}", list(live), list(wanted))
-            }
-            Self::MissingColumn { name, why } => write!(f, "column {name} is missing; {why}"),
-            Self::SlowColumns { names } => write!(
-                f,
-                "columns {} are missing; fast_schema_evolution is off, adding them would rewrite the table",
-                list(names)
-            ),
-            Self::ExtraColumn {
-                name,
-                blocks_loads: false,
-            } => {
-                write!(f, "column {name} is not declared")
-            }
-            Self::ExtraColumn {
-                name,
-                blocks_loads: true,
-            } => write!(
-                f,
-                "column {name} is not declared, is NOT NULL and has no default: loads fail"
-            ),
-            Self::Type { name, wanted, live } => {
-                write!(f, "column {name} is {live}, not {wanted}")
-            }
-            Self::Nullability {
-                name,
-                wanted_nullable: true,
-            } => {
-                write!(f, "column {name} is NOT NULL, not nullable")
-            }
-            Self::Nullability {
-                name,
-                wanted_nullable: false,
-            } => {
-                write!(f, "column {name} is nullable, not NOT NULL")
-            }
-            Self::Generated { name } => write!(f, "column {name} is computed by the server"),
-            Self::Spelling { wanted, live } => write!(f, "column {wanted} is spelled {live}"),
-        }
-    }
+    /// `LiveDrift`: rows are gone with it, so an empty one in its place would look healthy and be wrong.
+    #[error(
+        "{table} was there and is gone, and drift is Observe: bring it back (RECOVER TABLE), or set drift: Enforce for an empty one, which gets only changes from now on"
+    )]
+    Vanished { table: TableName },
 }
 
 /// A table comment with the owner mark as its last word.
@@ -247,6 +113,11 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         });
     }
     let mut plan = match input.live {
+        None if !input.seen.is_empty() && input.drift == Drift::Observe => {
+            return Err(Refusal::Vanished {
+                table: input.desired.name.clone(),
+            });
+        }
         None => Plan {
             actions: vec![Statement::CreateTable(input.desired.clone())],
             differences: Vec::new(),
@@ -276,7 +147,12 @@ fn align(input: &PlanInput<'_>, live: &LiveTable) -> Result<Plan, Refusal> {
             owner: owner.to_owned(),
         });
     }
-    let mut plan = compare(input.desired, live);
+    // What an unmarked table lacks was never taken away from us.
+    let seen = match (owner, input.drift) {
+        (Some(_), Drift::Observe) => Some(input.seen),
+        _ => None,
+    };
+    let mut plan = compare(input.desired, live, seen);
     if owner.is_none() {
         adopt(input, live, &mut plan)?;
     }
@@ -310,8 +186,9 @@ fn adopt(input: &PlanInput<'_>, live: &LiveTable, plan: &mut Plan) -> Result<(),
     Ok(())
 }
 
-/// Column comments and defaults are written at creation and not compared.
-fn compare(desired: &CreateTable, live: &LiveTable) -> Plan {
+/// Column comments and defaults are written at creation and not compared. Missing columns that are in `seen` were taken away
+/// and are only told.
+fn compare(desired: &CreateTable, live: &LiveTable, seen: Option<&BTreeSet<String>>) -> Plan {
     let mut differences = shape(desired, live);
     let mut missing = Vec::new();
     for wanted in &desired.columns {
@@ -338,17 +215,19 @@ fn compare(desired: &CreateTable, live: &LiveTable) -> Plan {
         blocks_loads: !c.nullable && c.default.is_none() && !c.generated,
     }));
 
+    let (taken, missing): (Vec<_>, Vec<_>) = missing
+        .into_iter()
+        .partition(|c| seen.is_some_and(|seen| seen.contains(&c.name)));
+    if !taken.is_empty() {
+        let names = taken.into_iter().map(|c| c.name).collect();
+        differences.push(Difference::TakenAway { names });
+    }
     let mut actions = Vec::new();
     if !missing.is_empty() {
-        if live.fast_schema_evolution() == Some(false) {
-            let names = missing.into_iter().map(|c| c.name).collect();
-            differences.push(Difference::SlowColumns { names });
-        } else {
-            actions.push(Statement::AddColumns {
-                table: desired.name.clone(),
-                columns: missing,
-            });
-        }
+        actions.push(Statement::AddColumns {
+            table: desired.name.clone(),
+            columns: missing,
+        });
     }
     Plan { actions, differences }
 }
@@ -448,35 +327,6 @@ fn is_key(desired: &CreateTable, column: &ColumnDef) -> bool {
         .primary_key
         .iter()
         .any(|k| k.eq_ignore_ascii_case(&column.name))
-}
-
-/// Whether every value of `wanted` fits into a column of type `live` unchanged.
-fn holds(live: &ColumnType, wanted: &ColumnType) -> bool {
-    use ColumnType as T;
-    let width = |t: &T| match t {
-        T::TinyInt => Some(1),
-        T::SmallInt => Some(2),
-        T::Int => Some(4),
-        T::BigInt => Some(8),
-        T::LargeInt => Some(16),
-        _ => None,
-    };
-    match (live, wanted) {
-        (a, b) if a == b => true,
-        (T::Varchar(have), T::Varchar(want)) => have >= want,
-        (T::Double, T::Float) => true,
-        (
-            T::Decimal {
-                precision: p,
-                scale: s,
-            },
-            T::Decimal {
-                precision: wp,
-                scale: ws,
-            },
-        ) => s >= ws && p - s >= wp - ws,
-        (a, b) => matches!((width(a), width(b)), (Some(a), Some(b)) if a >= b),
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
+use super::super::difference::ChangeClass;
 use super::super::statement::HashDistribution;
 use super::*;
+use tributary_crds::column::ColumnType;
 
 const MARK: &str = "tributary:prod/tenant-acme/acme.orders.orders";
 
@@ -61,11 +63,23 @@ fn created(create: &CreateTable) -> LiveTable {
 }
 
 fn planned(live: Option<&LiveTable>, adoption: Adoption) -> Result<Plan, Refusal> {
+    planned_with(live, adoption, Drift::Observe, &[])
+}
+
+fn planned_with(
+    live: Option<&LiveTable>,
+    adoption: Adoption,
+    drift: Drift,
+    seen: &[&str],
+) -> Result<Plan, Refusal> {
     let desired = desired();
+    let seen = seen.iter().map(|c| (*c).to_owned()).collect();
     plan(&PlanInput {
         desired: &desired,
         owner_mark: MARK,
         adoption,
+        drift,
+        seen: &seen,
         version: Version::new(3, 5, 2),
         database_exists: live.is_some(),
         live,
@@ -98,12 +112,146 @@ fn missing_value_columns_are_added_in_one_statement() {
         "ALTER TABLE `tenant_acme`.`orders` ADD COLUMN `status` VARCHAR(64) NULL, ADD COLUMN `total` DECIMAL(38,2) NULL"
     );
     assert_eq!(plan.differences, []);
+}
 
-    live.properties
-        .insert("fast_schema_evolution".into(), "false".into());
-    let slow = planned(Some(&live), Adoption::Never).expect("plan");
-    assert_eq!(slow.actions, []);
-    assert!(matches!(slow.differences[0], Difference::SlowColumns { .. }));
+#[test]
+fn what_others_took_away_is_told_and_restored_only_when_asked() {
+    let mut live = created(&desired());
+    live.columns.retain(|c| c.name != "status");
+    let seen = ["order_id", "status", "total"];
+    let told = planned_with(Some(&live), Adoption::Never, Drift::Observe, &seen).expect("plan");
+    assert_eq!(told.actions, []);
+    assert_eq!(told.differences[0].class(), ChangeClass::Additive);
+    assert!(
+        told.difference_text()
+            .unwrap()
+            .starts_with("columns (status) were there and are gone")
+    );
+    let restored = planned_with(Some(&live), Adoption::Never, Drift::Enforce, &seen).expect("plan");
+    assert_eq!((restored.actions.len(), restored.differences.len()), (1, 0));
+    // Never seen: the spec was edited.
+    let added = planned_with(Some(&live), Adoption::Never, Drift::Observe, &["order_id"]).expect("plan");
+    assert_eq!(added.actions.len(), 1);
+    // The whole table: an empty one in its place would look healthy.
+    let gone = planned_with(None, Adoption::Never, Drift::Observe, &seen).unwrap_err();
+    assert!(gone.to_string().contains("was there and is gone"), "{gone}");
+    let again = planned_with(None, Adoption::Never, Drift::Enforce, &seen).expect("plan");
+    assert!(matches!(
+        again.actions[..],
+        [Statement::CreateDatabase { .. }, Statement::CreateTable(_)]
+    ));
+}
+
+#[test]
+fn every_difference_has_a_class_and_says_whether_loads_must_wait() {
+    let names = || vec!["a".to_owned()];
+    let type_of = |wanted: &str, live: &str| Difference::Type {
+        name: "a".into(),
+        wanted: ty(wanted),
+        live: live.into(),
+    };
+    use ChangeClass as C;
+    for (difference, class, blocks) in [
+        (
+            Difference::Model {
+                live: "DUP_KEYS".into(),
+            },
+            C::Rebuild,
+            true,
+        ),
+        (
+            Difference::PrimaryKey {
+                wanted: names(),
+                live: vec![],
+            },
+            C::Rebuild,
+            true,
+        ),
+        (
+            Difference::Distribution {
+                wanted: names(),
+                live: vec![],
+            },
+            C::Rebuild,
+            false,
+        ),
+        (
+            Difference::Partition {
+                wanted: names(),
+                live: vec![],
+            },
+            C::Rebuild,
+            false,
+        ),
+        (
+            Difference::SortKey {
+                wanted: names(),
+                live: vec![],
+            },
+            C::Rebuild,
+            false,
+        ),
+        (Difference::Buckets { wanted: 2, live: 1 }, C::Rebuild, false),
+        (type_of("BIGINT", "int(11)"), C::Widening, true),
+        (type_of("INT", "bigint(20)"), C::Conflicting, false),
+        (type_of("INT", "varchar(9)"), C::Conflicting, true),
+        (
+            Difference::Nullability {
+                name: "a".into(),
+                wanted_nullable: true,
+            },
+            C::Widening,
+            true,
+        ),
+        (
+            Difference::Nullability {
+                name: "a".into(),
+                wanted_nullable: false,
+            },
+            C::Rebuild,
+            false,
+        ),
+        (
+            Difference::MissingColumn {
+                name: "a".into(),
+                why: "",
+            },
+            C::Rebuild,
+            true,
+        ),
+        (Difference::TakenAway { names: names() }, C::Additive, false),
+        (
+            Difference::ExtraColumn {
+                name: "a".into(),
+                blocks_loads: false,
+            },
+            C::Subtractive,
+            false,
+        ),
+        (
+            Difference::ExtraColumn {
+                name: "a".into(),
+                blocks_loads: true,
+            },
+            C::Subtractive,
+            true,
+        ),
+        (Difference::Generated { name: "a".into() }, C::Refused, true),
+        (
+            Difference::Spelling {
+                wanted: "a".into(),
+                live: "A".into(),
+            },
+            C::Refused,
+            false,
+        ),
+    ] {
+        assert_eq!(
+            (difference.class(), difference.blocks_loads()),
+            (class, blocks),
+            "{difference}"
+        );
+    }
 }
 
 #[test]

@@ -3,7 +3,11 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::statement::{ColumnDef, CreateTable, PartitionBy, Statement, TableName};
+use tributary_crds::relay::DELETED_COLUMN;
+
+use super::statement::{
+    ColumnDef, CreateTable, CreateView, GrantStatement, PartitionBy, Statement, TableName,
+};
 
 /// `` `name` ``, with backticks doubled.
 pub struct Ident<'a>(pub &'a str);
@@ -110,7 +114,42 @@ impl Display for Statement {
                 Text(comment)
             ),
             Self::DropTable { table } => write!(f, "DROP TABLE {}", Table(table)),
+            Self::CreateView(view) => write!(f, "CREATE VIEW {}", View(view)),
+            Self::ReplaceView(view) => write!(f, "CREATE OR REPLACE VIEW {}", View(view)),
+            Self::DropView { view } => write!(f, "DROP VIEW {}", Table(view)),
+            Self::Grant(grant) => write!(f, "GRANT {} TO ROLE {}", Granted(grant), Ident(&grant.role)),
+            Self::Revoke(grant) => write!(f, "REVOKE {} FROM ROLE {}", Granted(grant), Ident(&grant.role)),
         }
+    }
+}
+
+/// `SELECT, EXPORT ON TABLE a.b`.
+struct Granted<'a>(&'a GrantStatement);
+
+impl Display for Granted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, privilege) in self.0.privileges.iter().enumerate() {
+            f.write_str(if i == 0 { "" } else { ", " })?;
+            f.write_str(privilege.as_str())?;
+        }
+        write!(f, " ON {} {}", self.0.object.as_str(), Table(&self.0.name))
+    }
+}
+
+/// Everything after `VIEW`. Columns are named twice, never `*`: a star is frozen at creation.
+struct View<'a>(&'a CreateView);
+
+impl Display for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let v = self.0;
+        let columns = List(&v.columns);
+        write!(f, "{} ({columns}) COMMENT {} ", Table(&v.name), Text(&v.comment))?;
+        let deleted = Ident(DELETED_COLUMN);
+        write!(
+            f,
+            "AS SELECT {columns} FROM {} WHERE {deleted} IS NULL OR {deleted} = FALSE",
+            Table(&v.rows)
+        )
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use tributary_crds::column::ColumnType;
+use tributary_crds::template::Privilege;
 
 /// `database.table`, unquoted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,6 +181,54 @@ pub struct CreateTable {
     pub properties: BTreeMap<String, String>,
 }
 
+/// The view that shows a soft-deleting table without its tombstones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateView {
+    pub name: TableName,
+    pub columns: Vec<String>,
+    /// Where its rows are.
+    pub rows: TableName,
+    /// The owner mark.
+    pub comment: String,
+}
+
+/// What a privilege is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    Table,
+    View,
+}
+
+impl Object {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Table => "TABLE",
+            Self::View => "VIEW",
+        }
+    }
+}
+
+/// Privileges of one role on one table or view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantStatement {
+    pub object: Object,
+    pub name: TableName,
+    pub role: String,
+    pub privileges: Vec<Privilege>,
+}
+
+impl GrantStatement {
+    /// `SELECT on shop.orders to role readers`, as a message says it.
+    pub fn text(&self) -> String {
+        format!("{} on {} to role {}", self.privileges(), self.name, self.role)
+    }
+
+    fn privileges(&self) -> String {
+        let words: Vec<&str> = self.privileges.iter().map(|p| p.as_str()).collect();
+        words.join(", ")
+    }
+}
+
 /// A statement. `Display` spells it for StarRocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
@@ -208,6 +257,15 @@ pub enum Statement {
     DropTable {
         table: TableName,
     },
+    /// Without `OR REPLACE`: an unexpected view or table is a conflict.
+    CreateView(CreateView),
+    /// The same view with other columns; who may read it stays.
+    ReplaceView(CreateView),
+    DropView {
+        view: TableName,
+    },
+    Grant(GrantStatement),
+    Revoke(GrantStatement),
 }
 
 impl Statement {
@@ -219,7 +277,10 @@ impl Statement {
             Self::AddColumns { table, .. }
             | Self::SetTableComment { table, .. }
             | Self::SetColumnComment { table, .. }
-            | Self::DropTable { table } => Some(table),
+            | Self::DropTable { table }
+            | Self::DropView { view: table } => Some(table),
+            Self::CreateView(view) | Self::ReplaceView(view) => Some(&view.name),
+            Self::Grant(grant) | Self::Revoke(grant) => Some(&grant.name),
         }
     }
 
@@ -237,6 +298,11 @@ impl Statement {
                 format!("set comment of {table} column {column}")
             }
             Self::DropTable { table } => format!("drop table {table}"),
+            Self::CreateView(view) => format!("create view {}", view.name),
+            Self::ReplaceView(view) => format!("replace view {}", view.name),
+            Self::DropView { view } => format!("drop view {view}"),
+            Self::Grant(g) => format!("grant {}", g.text()),
+            Self::Revoke(g) => format!("revoke {} on {} from role {}", g.privileges(), g.name, g.role),
         }
     }
 }
