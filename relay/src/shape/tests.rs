@@ -474,33 +474,3 @@ proptest! {
         }
     }
 }
-
-#[derive(serde::Deserialize)]
-struct LiteralVector {
-    text: String,
-    #[serde(rename = "type")]
-    column_type: tributary_crds::column::ColumnType,
-    json: Option<Value>,
-}
-
-/// What the operator accepts as a constant is what the relay writes, and what it refuses the relay refuses.
-#[test]
-fn literals_are_those_of_the_shared_vectors() {
-    let text = include_str!("../../../crds/testdata/literal-vectors.json");
-    let vectors: Vec<LiteralVector> = serde_json::from_str(text).expect("vectors");
-    let mut wrong = Vec::new();
-    for vector in &vectors {
-        let written = convert::literal(&vector.text, &vector.column_type);
-        let read = written
-            .as_ref()
-            .ok()
-            .map(|bytes| serde_json::from_slice::<Value>(bytes).expect("JSON"));
-        if read != vector.json {
-            wrong.push(format!(
-                "{:?} as {}: {written:?}, not {:?}",
-                vector.text, vector.column_type, vector.json
-            ));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
