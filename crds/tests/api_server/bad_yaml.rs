@@ -188,6 +188,11 @@ fn refused_by_rules() -> Vec<Bad> {
             "explode is required",
         ),
         bad(
+            with(pipeline(), "/spec/onUnreachable", json!({"action": "Orphan"})),
+            "spec.onUnreachable",
+            "after belongs to action: Orphan, and is required there",
+        ),
+        bad(
             with(table(), "/spec/grants", json!([{"role": "readers"}])),
             "spec.grants[0]",
             "privileges is required",
