@@ -172,7 +172,9 @@ mod tests {
                 "spec.source",
                 "spec.tenant",
                 "spec.datasets[].hot.tables[].template.distributeBy.columns",
-                "spec.datasets[].hot.tables[].template.grants[].role"
+                "spec.datasets[].hot.tables[].template.grants[].role",
+                // Says which of the two it is.
+                "spec.onUnreachable.action",
             ]
         );
     }
