@@ -52,13 +52,13 @@ impl Decimal {
         Some((at(self)?, at(other)?, scale))
     }
 
-    pub fn add(self, other: Self) -> Option<Self> {
+    pub fn plus(self, other: Self) -> Option<Self> {
         let (a, b, scale) = self.aligned(other)?;
         Some(Self::normal(a.checked_add(b)?, scale))
     }
 
     pub fn subtract(self, other: Self) -> Option<Self> {
-        self.add(other.negate()?)
+        self.plus(other.negate()?)
     }
 
     pub fn multiply(self, other: Self) -> Option<Self> {

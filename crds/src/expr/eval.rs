@@ -466,7 +466,7 @@ fn arithmetic<'a>(op: Binary, a: &Value<'_>, b: &Value<'_>) -> Outcome<'a> {
                 ));
             };
             let result = match op {
-                Binary::Add => x.add(y),
+                Binary::Add => x.plus(y),
                 Binary::Subtract => x.subtract(y),
                 Binary::Multiply => x.multiply(y),
                 _ => return error("decimal numbers are added, subtracted and multiplied only"),

@@ -359,6 +359,7 @@ fn missing(
     })
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, handed on once")]
 enum Fate {
     Durable(Taken),
     /// The lane was reset meanwhile; whoever owns the partitions now decides.
