@@ -107,7 +107,10 @@ impl Dataset {
 }
 
 impl Board {
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the board; one place puts it together")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the board; one place puts it together"
+    )]
     pub fn new(
         config: RelayConfig,
         datasets: Vec<Dataset>,
