@@ -1,10 +1,13 @@
 //! The contract between operator and relay: the files a relay reads and what it answers at `/status`.
 //!
 //! The operator mounts `relay.json` ([`RelayConfig`]) and one `datasets/<dataset>.json` ([`DatasetConfig`]) per dataset
-//! into [`CONFIG_DIR`], and the load credentials as files into [`CREDENTIALS_DIR`]. The relay has no access to the
-//! Kubernetes API. Both sides refuse a file whose `formatVersion` they do not know.
+//! into [`CONFIG_DIR`], and credentials and certificate authorities as files the configuration names: those of StarRocks in
+//! [`CREDENTIALS_DIR`] and [`STARROCKS_TLS_DIR`], those of Kafka in [`KAFKA_CREDENTIALS_DIR`] and [`KAFKA_TLS_DIR`]. A relay
+//! notices when one of them changes. It has no access to the Kubernetes API. Both sides refuse a file whose `formatVersion`
+//! they do not know.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -21,6 +24,14 @@ pub const RELAY_FILE: &str = "relay.json";
 pub const DATASETS_DIR: &str = "datasets";
 /// Where the operator mounts the StarRocks load credentials: files `username` and `password`.
 pub const CREDENTIALS_DIR: &str = "/etc/tributary/starrocks";
+/// Where the operator mounts the relay's Kafka credentials: files `username` and `password`.
+pub const KAFKA_CREDENTIALS_DIR: &str = "/etc/tributary/kafka";
+/// Where the operator mounts Kafka's certificate authority.
+pub const KAFKA_TLS_DIR: &str = "/etc/tributary/kafka-tls";
+/// Where the operator mounts StarRocks' certificate authority.
+pub const STARROCKS_TLS_DIR: &str = "/etc/tributary/starrocks-tls";
+/// File name of a certificate authority (PEM, one or more certificates) in these folders.
+pub const CA_FILE: &str = "ca.crt";
 /// Environment variable with the address of the relay's HTTP server (`/livez /readyz /status /metrics`).
 pub const LISTEN_ENV: &str = "TRIBUTARY_RELAY_LISTEN";
 /// Default of [`LISTEN_ENV`].
@@ -84,16 +95,81 @@ pub struct KafkaConfig {
     /// Where documents go that no table can take; made by the operator. Without one such a document stops its lane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter_topic: Option<String>,
+    /// How brokers are spoken to; absent: in plain text, by nobody in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security: Option<KafkaSecurity>,
+}
+
+/// What guards the brokers. Both members: `SASL_SSL`; one: `SSL` or `SASL_PLAINTEXT`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KafkaSecurity {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<KafkaTls>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sasl: Option<KafkaSasl>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KafkaTls {
+    /// PEM file with the authorities that may have signed the brokers' certificates; absent: the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KafkaSasl {
+    pub mechanism: SaslMechanism,
+    /// Folder with the files `username` and `password`, usually [`KAFKA_CREDENTIALS_DIR`].
+    pub credentials_dir: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "kube", derive(schemars::JsonSchema))]
+pub enum SaslMechanism {
+    #[serde(rename = "PLAIN")]
+    Plain,
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// As Kafka's clients name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StarRocksConfig {
-    /// FE HTTP endpoints, `http://host:port`, tried in order.
+    /// FE HTTP endpoints, `http://host:port` or `https://host:port`, tried in order.
     pub http_endpoints: Vec<String>,
     /// FE SQL endpoints, `host:port`, tried in order. Empty: nothing that needs SQL is done, the schema is not compared.
     #[serde(default)]
     pub mysql_endpoints: Vec<String>,
+    /// Whom `https` endpoints are believed by, and whether SQL is spoken by TLS; absent: the machine's authorities, and no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<StarRocksTls>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StarRocksTls {
+    /// PEM file with the authorities that may have signed the frontends' and backends' certificates; absent: the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Whether [`StarRocksConfig::mysql_endpoints`] are spoken to by TLS; a server that offers none is then refused.
+    #[serde(default)]
+    pub mysql: bool,
 }
 
 /// When a batch closes: on whichever comes first.

@@ -237,10 +237,12 @@ mod tests {
                 heartbeat_topic: "h".into(),
                 heartbeat_interval_ms: 5_000,
                 dead_letter_topic: None,
+                security: None,
             },
             starrocks: StarRocksConfig {
                 http_endpoints: vec!["http://fe:8030".into()],
                 mysql_endpoints: Vec::new(),
+                tls: None,
             },
             batch: BatchConfig {
                 linger_ms: 50,

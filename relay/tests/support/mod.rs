@@ -266,10 +266,12 @@ impl Relay {
                 heartbeat_topic: kafka.topic(HEARTBEAT_TOPIC),
                 heartbeat_interval_ms: 5_000,
                 dead_letter_topic: None,
+                security: None,
             },
             starrocks: StarRocksConfig {
                 http_endpoints: endpoints.to_vec(),
                 mysql_endpoints: Vec::new(),
+                tls: None,
             },
             batch: BatchConfig {
                 linger_ms: 50,

@@ -187,10 +187,12 @@ fn relay_file(accepted: &Accepted) -> RelayConfig {
             heartbeat_topic: effective.heartbeat_topic(),
             heartbeat_interval_ms: millis(effective.source.heartbeat_interval),
             dead_letter_topic: Some(effective.dead_letter_topic()),
+            security: None,
         },
         starrocks: StarRocksConfig {
             http_endpoints: accepted.platform.spec.starrocks.hot.http_endpoints.clone(),
             mysql_endpoints: accepted.platform.spec.starrocks.hot.mysql_endpoints.clone(),
+            tls: None,
         },
         batch: BatchConfig {
             linger_ms: millis(effective.relay.linger),
