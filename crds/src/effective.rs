@@ -69,6 +69,8 @@ pub struct EffectiveSource {
     /// Secret and key of the connection string, in the pipeline's namespace.
     pub secret_name: String,
     pub secret_key: String,
+    /// Secret with user and password, when they are not inside the connection string.
+    pub credentials_secret: Option<String>,
     pub database: String,
     pub topic_prefix: String,
     pub capture: Capture,
@@ -307,6 +309,7 @@ fn source(errors: &mut Errors, mongodb: &MongoDbSource, tenant: &str) -> Option<
     Some(EffectiveSource {
         secret_name: secret.name.clone(),
         secret_key: secret.key.clone(),
+        credentials_secret: mongodb.credentials_secret_ref.as_ref().map(|s| s.name.clone()),
         database,
         topic_prefix: mongodb.topic_prefix.clone().unwrap_or_else(|| tenant.to_owned()),
         capture: mongodb.capture.unwrap_or_default(),

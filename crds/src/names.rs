@@ -15,6 +15,8 @@ pub const ANNOTATION_RECONCILE: &str = "tributary.dev/reconcile";
 pub const ANNOTATION_CONFIG_DIGEST: &str = "tributary.dev/config-digest";
 /// Label of a namespace with the tenant it may claim.
 pub const LABEL_TENANT: &str = "tributary.dev/tenant";
+/// Label of a Secret, `true`: its changes are looked at at once instead of at the next resync.
+pub const LABEL_WATCH: &str = "tributary.dev/watch";
 pub const LABEL_PLATFORM: &str = "tributary.dev/platform";
 pub const LABEL_PIPELINE: &str = "tributary.dev/pipeline";
 pub const LABEL_PIPELINE_NAMESPACE: &str = "tributary.dev/pipeline-namespace";
@@ -90,6 +92,11 @@ impl Owner {
     /// `<ownerID>.<namespace>.<pipeline>`: unambiguous, no part contains a dot.
     pub fn connector(&self) -> String {
         format!("{}.{}.{}", self.owner_id, self.namespace, self.name)
+    }
+
+    /// The connector that reads collections which joined a running pipeline, while it exists.
+    pub fn snapshot_connector(&self) -> String {
+        format!("{}.snapshot", self.connector())
     }
 
     /// `tributary.<ownerID>.<namespace>.<pipeline>`.

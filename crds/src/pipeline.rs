@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
 use crate::quantity::Quantity;
-use crate::reference::{ObjectRef, SecretKeyRef};
+use crate::reference::{ObjectRef, SecretKeyRef, SecretRef};
 use crate::relay::OnError;
 use crate::status::Condition;
 use crate::template::{
@@ -150,6 +150,9 @@ pub struct MongoDbSource {
     /// Secret key with the connection string, in this namespace. It must name a replica set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_secret_ref: Option<SecretKeyRef>,
+    /// Secret with username and password, in this namespace; else they are inside the connection string.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretRef>,
     /// Database whose collections are captured. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r#"^[^/\\. "$*<>:|?\x00]+$"#))]
@@ -166,6 +169,9 @@ pub struct MongoDbSource {
     pub capture: Option<Capture>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
+    /// What happens when the source no longer holds the changes after the stored position. Hold (default): the connector stays stopped until a person decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_history_lost: Option<OnHistoryLost>,
     /// How often the connector polls for new events. Default: 50ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_interval: Option<Duration>,
@@ -177,6 +183,13 @@ pub enum Capture {
     #[default]
     UpdateFull,
     UpdateFullWithPreImage,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum OnHistoryLost {
+    #[default]
+    Hold,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -403,6 +416,9 @@ pub struct ConnectorStatus {
     pub name: String,
     #[schemars(length(max = 63))]
     pub topic_prefix: String,
+    /// Restarts of it in a row since it last did its work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -86,6 +86,17 @@ pub struct DataPlatformSpec {
     pub limits: Option<Limits>,
 }
 
+impl DataPlatformSpec {
+    /// Names of the Secrets in the platform's namespace that it reads.
+    pub fn secrets(&self) -> Vec<&str> {
+        let hot = &self.starrocks.hot;
+        vec![
+            &hot.admin_credentials_secret_ref.name,
+            &hot.load_credentials_secret_ref.name,
+        ]
+    }
+}
+
 /// Who may claim a tenant id, and what the tenant's things are called.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -24,6 +24,11 @@ pub struct Args {
     #[arg(long, env = "TRIBUTARY_PLATFORM_NAMESPACES", value_delimiter = ',')]
     pub platform_namespaces: Vec<String>,
 
+    /// Watch Secrets labelled tributary.dev/watch=true, so that a rotated credential is used at once instead of at the next
+    /// look (15 s). Needs list and watch of Secrets, which Kubernetes cannot restrict to a label: off unless asked for.
+    #[arg(long, env = "TRIBUTARY_WATCH_SECRETS", default_value_t = false, action = clap::ArgAction::Set)]
+    pub watch_secrets: bool,
+
     /// Reconciles of one kind that may run at the same time.
     #[arg(long, env = "TRIBUTARY_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -21,6 +21,7 @@ use crate::ledger::Ledgers;
 use crate::pipeline::memory::Memory;
 use crate::server::Watchdog;
 use crate::telemetry::{ApiWrite, Kind, Metrics};
+use crate::watch::Undecodable;
 
 pub struct Context {
     pub kubernetes: Kubernetes,
@@ -123,6 +124,7 @@ pub struct Stores {
     /// Labels decide who may use a platform and which tenant a namespace may claim.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     pub listed: Listed,
+    pub undecodable: Undecodable,
 }
 
 /// Set when a watch has listed once. kube's own `Store::wait_until_ready` wakes only the last of several waiters (5.0.0), and
@@ -159,6 +161,12 @@ impl Stores {
         self.tables.get(&key)
     }
 
+    /// An error when `reference` names an object that exists and cannot be read.
+    pub fn readable<K: Namespaced>(&self, reference: &Reference, own: &str) -> Result<(), error::Error> {
+        self.undecodable
+            .check::<K>(reference.namespace_or(own), &reference.name)
+    }
+
     pub fn namespace(&self, name: &str) -> Option<Arc<PartialObjectMeta<Namespace>>> {
         self.namespaces.get(&ObjectRef::new(name))
     }
@@ -173,6 +181,29 @@ impl Stores {
             )
         };
         references(&self.pipelines, names)
+    }
+
+    /// Pipelines whose source's credential is in this Secret.
+    pub fn pipelines_reading(&self, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<TenantPipeline>> {
+        let (namespace, name) = (secret.namespace(), secret.name_any());
+        references(&self.pipelines, |p| {
+            let mongodb = p.spec.source.mongodb.as_ref();
+            let uri = mongodb
+                .and_then(|m| m.connection_secret_ref.as_ref())
+                .map(|r| &r.name);
+            let user = mongodb
+                .and_then(|m| m.credentials_secret_ref.as_ref())
+                .map(|r| &r.name);
+            p.namespace() == namespace && [uri, user].into_iter().flatten().any(|n| *n == name)
+        })
+    }
+
+    /// Platforms one of whose credentials is in this Secret.
+    pub fn platforms_reading(&self, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<DataPlatform>> {
+        let (namespace, name) = (secret.namespace(), secret.name_any());
+        references(&self.platforms, |p| {
+            p.namespace() == namespace && p.spec.secrets().contains(&name.as_str())
+        })
     }
 
     pub fn tables_on(&self, platform: &DataPlatform) -> Vec<ObjectRef<StarRocksTable>> {

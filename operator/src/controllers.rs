@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, PartialObjectMeta};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::PredicateConfig;
@@ -23,6 +24,7 @@ use crate::kubernetes::{self, Kubernetes, Namespaced};
 use crate::leader::{Election, Fence};
 use crate::server::{self, Watchdog};
 use crate::telemetry::{Kind, Metrics, Outcome};
+use crate::watch::{Undecodable, readable};
 use crate::{pipeline, platform, table};
 
 type Fatal = Box<dyn std::error::Error + Send + Sync>;
@@ -98,6 +100,7 @@ async fn lead(
         tables,
         namespaces,
         listed: Listed::default(),
+        undecodable: Undecodable::default(),
     };
     let watched_namespaces = args
         .platform_namespaces
@@ -122,11 +125,15 @@ async fn lead(
     );
     let ready = mark_ready(stores.clone(), watchdog);
 
-    let platform_stream = changes(&client, platform_writer, stores.listed.platforms.clone());
+    let credential_stores = stores.clone();
+    let platform_stream = changes(&client, platform_writer, &stores, stores.listed.platforms.clone());
     let platform_controller = Controller::for_stream(platform_stream, stores.platforms.clone())
         .with_config(settings.clone())
         .watches_stream(triggers::<TenantPipeline>(&client), |pipeline| {
             platform_of(&pipeline)
+        })
+        .watches_stream(watched_secrets(&client, args.watch_secrets), move |secret| {
+            credential_stores.platforms_reading(&secret)
         })
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(
@@ -137,7 +144,7 @@ async fn lead(
         .for_each(log_error);
 
     let table_stores = stores.clone();
-    let table_stream = changes(&client, table_writer, stores.listed.tables.clone());
+    let table_stream = changes(&client, table_writer, &stores, stores.listed.tables.clone());
     let table_controller = Controller::for_stream(table_stream, stores.tables.clone())
         .with_config(settings.clone())
         .watches_stream(triggers::<DataPlatform>(&client), move |platform| {
@@ -156,17 +163,19 @@ async fn lead(
 
     let platform_stores = stores.clone();
     let shared_stores = stores.clone();
-    let pipeline_stream = changes(&client, pipeline_writer, stores.listed.pipelines.clone());
+    let secret_stores = stores.clone();
+    let pipeline_stream = changes(&client, pipeline_writer, &stores, stores.listed.pipelines.clone());
     let mut pipeline_controller = Controller::for_stream(pipeline_stream, stores.pipelines.clone())
         .with_config(settings)
         .watches_stream(triggers::<DataPlatform>(&client), move |platform| {
             platform_stores.pipelines_on(&platform)
         })
-        .watches(
-            Api::<StarRocksTable>::all(client.clone()),
-            watcher::Config::default(),
-            move |table| shared_stores.pipelines_of(&table),
-        );
+        .watches_stream(touched::<StarRocksTable>(&client), move |table| {
+            shared_stores.pipelines_of(&table)
+        })
+        .watches_stream(watched_secrets(&client, args.watch_secrets), move |secret| {
+            secret_stores.pipelines_reading(&secret)
+        });
     let managed_by = format!("app.kubernetes.io/managed-by={}", names::MANAGED_BY);
     for namespace in &watched_namespaces {
         pipeline_controller = pipeline_controller.watches(
@@ -202,10 +211,10 @@ async fn lead(
 fn changes<K: Namespaced>(
     client: &Client,
     writer: reflector::store::Writer<K>,
+    stores: &Stores,
     listed: CancellationToken,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
-    watcher(Api::<K>::all(client.clone()), watcher_config())
-        .default_backoff()
+    readable(everything::<K>(client), stores.undecodable.clone())
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
         .inspect(move |event| note_listing(event, &listed))
@@ -217,10 +226,35 @@ fn changes<K: Namespaced>(
 fn triggers<K: Namespaced>(
     client: &Client,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
-    watcher(Api::<K>::all(client.clone()), watcher_config())
+    touched::<K>(client).predicate_filter(what_matters::<K>, PredicateConfig::default())
+}
+
+/// Every change, of a status too.
+fn touched<K: Namespaced>(client: &Client) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
+    // Who watches a kind for its own sake remembers what cannot be read of it.
+    readable(everything::<K>(client), Undecodable::default()).touched_objects()
+}
+
+fn everything<K: Namespaced>(
+    client: &Client,
+) -> impl Stream<Item = watcher::Result<watcher::Event<DeserializeGuard<K>>>> + Send + 'static {
+    watcher(Api::<DeserializeGuard<K>>::all(client.clone()), watcher_config()).default_backoff()
+}
+
+/// Secrets that asked to be watched, by their metadata alone: a rotated credential is used within seconds.
+fn watched_secrets(
+    client: &Client,
+    wanted: bool,
+) -> impl Stream<Item = Result<PartialObjectMeta<Secret>, watcher::Error>> + Send + 'static {
+    let labelled = watcher_config().labels(&format!("{}=true", names::LABEL_WATCH));
+    let changes = watcher(Api::<PartialObjectMeta<Secret>>::all(client.clone()), labelled)
         .default_backoff()
-        .touched_objects()
-        .predicate_filter(what_matters::<K>, PredicateConfig::default())
+        .touched_objects();
+    if wanted {
+        changes.left_stream()
+    } else {
+        futures::stream::pending().right_stream()
+    }
 }
 
 /// The cache holds the whole listing once this event has passed it.

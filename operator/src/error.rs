@@ -17,6 +17,8 @@ pub enum Error {
     },
     #[error("{call}: the API server did not answer within {after:?}")]
     KubernetesTimeout { call: String, after: Duration },
+    #[error("{object} exists and this version cannot read it: {why}")]
+    Undecodable { object: String, why: String },
     #[error("{call}: {source}")]
     NotLeading {
         call: String,

@@ -16,6 +16,10 @@ pub enum Guard {
     NamespaceYields,
     /// Rule 18: a mapping names only columns that were read in information_schema.
     VerifiedColumns,
+    /// Rule 5: lost history stops the connector; nothing but a person's act starts it again.
+    HistoryHold,
+    /// Rule 6: a source that may send older state again is said to.
+    SourceExactlyOnce,
 }
 
 impl Guard {
@@ -26,6 +30,8 @@ impl Guard {
             Self::TopicIdentity => "topic-identity",
             Self::NamespaceYields => "namespace-yields",
             Self::VerifiedColumns => "verified-columns",
+            Self::HistoryHold => "history-hold",
+            Self::SourceExactlyOnce => "source-exactly-once",
         }
     }
 

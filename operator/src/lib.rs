@@ -21,6 +21,7 @@ pub mod server;
 pub mod strategic_merge;
 pub mod table;
 pub mod telemetry;
+pub mod watch;
 
 /// Hands off: the annotation people set while they work on something themselves.
 pub(crate) fn is_disabled<K: kube::ResourceExt>(object: &K) -> bool {

@@ -8,8 +8,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use tributary_operator::backend::ErrorClass;
 use tributary_operator::backend::connect::{ConnectClient, ConnectorConfig, PutOutcome};
+use tributary_operator::backend::{ErrorClass, Redactor};
 
 /// Replies by `METHOD path`, and the requests seen.
 #[derive(Default)]
@@ -129,7 +129,7 @@ async fn validation_texts_are_redacted() {
     let reply = r#"{"name":"x","error_count":1,"configs":[{"definition":null,"value":null},
         {"definition":{},"value":{"name":"mongodb.connection.string","value":"mongodb://u:topsecret@h/","errors":["Unable to connect: mongodb://u:topsecret@h/ and hunter22"]}}]}"#;
     let (client, _) = server(&[("PUT /connector-plugins/X/config/validate", 200, reply)]).await;
-    let client = client.redacting(["hunter22"]);
+    let client = client.redacting_with(&Redactor::new(["hunter22"]));
     let found = client
         .validate("a", &config(&[("connector.class", "X")]))
         .await
@@ -242,14 +242,47 @@ async fn nobody_there_opens_the_breaker() {
     let url = format!("http://{}", listener.local_addr().expect("address"));
     drop(listener);
     let client = ConnectClient::new(&url).expect("client");
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(
             client.plugins().await.expect_err("down").class,
             ErrorClass::Unreachable
         );
     }
-    assert_eq!(
-        client.plugins().await.expect_err("open").class,
-        ErrorClass::CircuitOpen
+    // From the failure that opens it on, everybody is told the same: where, and since when.
+    let opening = client.plugins().await.expect_err("open");
+    let refused = client.plugins().await.expect_err("open");
+    assert_eq!(refused.class, ErrorClass::CircuitOpen);
+    assert_eq!(opening.message, refused.message);
+    assert!(refused.message.contains(&url), "{}", refused.message);
+}
+
+#[tokio::test]
+async fn hundreds_of_pipelines_ask_for_one_list_until_something_is_written() {
+    let list = "GET /connectors?expand=status&expand=info";
+    let (client, script) = server(&[(list, 200, "{}"), ("PUT /connectors/acme/stop", 204, "")]).await;
+    let ask = || async {
+        let asked = (0..200).map(|_| client.connectors());
+        let answers = futures::future::join_all(asked).await;
+        assert!(answers.iter().all(Result::is_ok));
+    };
+    ask().await;
+    ask().await;
+    assert_eq!(seen(&script), [list]);
+    client.stop("acme").await.expect("stopped");
+    ask().await;
+    assert_eq!(seen(&script).iter().filter(|line| *line == list).count(), 2);
+}
+
+#[tokio::test]
+async fn hundreds_of_pipelines_meet_a_dead_connect_once() {
+    // Nothing but HTML: a worker that boots, or none.
+    let (client, script) = server(&[]).await;
+    let asked = (0..200).map(|_| client.connectors());
+    let answers = futures::future::join_all(asked).await;
+    assert!(
+        answers
+            .iter()
+            .all(|a| a.as_ref().is_err_and(|e| e.class == ErrorClass::Unreachable))
     );
+    assert_eq!(seen(&script).len(), 1);
 }

@@ -49,6 +49,7 @@ fn args() -> Args {
     Args {
         listen: ([127, 0, 0, 1], 0).into(),
         relay_image: "relay:test".to_owned(),
+        watch_secrets: false,
         platform_namespaces: vec!["tributary".to_owned()],
         concurrency: 4,
         resync_seconds: 2,

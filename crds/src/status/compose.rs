@@ -202,6 +202,7 @@ mod tests {
             (C::SnapshotComplete, Verdict::good(R::Complete, "")),
             (C::Fresh, Verdict::good(R::WithinObjective, "")),
             (C::Lossless, Verdict::good(R::NothingParked, "")),
+            (C::SourceExactlyOnce, Verdict::good(R::ExactlyOnce, "")),
         ]
     }
 
@@ -239,7 +240,8 @@ mod tests {
                 "ConnectorReady",
                 "SnapshotComplete",
                 "Fresh",
-                "Lossless"
+                "Lossless",
+                "SourceExactlyOnce"
             ]
         );
         assert_eq!(composed.reason, "Flowing");

@@ -14,13 +14,19 @@ words! {
         SnapshotComplete,
         Fresh,
         Lossless,
+        SourceExactlyOnce,
     }
 }
 
 impl ConditionType for PipelineCondition {
     type Reason = PipelineReason;
     const ALL: &'static [Self] = Self::EVERY;
-    const SHOWN: &'static [Self] = &[Self::Lossless, Self::Fresh, Self::SnapshotComplete];
+    const SHOWN: &'static [Self] = &[
+        Self::Lossless,
+        Self::SourceExactlyOnce,
+        Self::Fresh,
+        Self::SnapshotComplete,
+    ];
 
     fn as_str(self) -> &'static str {
         self.as_str()
@@ -33,7 +39,9 @@ impl ConditionType for PipelineCondition {
             | Self::TablesReady
             | Self::RelayReady
             | Self::ConnectorReady => true,
-            Self::Ready | Self::SnapshotComplete | Self::Fresh | Self::Lossless => false,
+            Self::Ready | Self::SnapshotComplete | Self::Fresh | Self::Lossless | Self::SourceExactlyOnce => {
+                false
+            }
         }
     }
 }
@@ -95,6 +103,7 @@ reasons! {
         TaskFailed,
         SourceUnreachable,
         ResumeTokenLost,
+        OversizeEvent,
         // SnapshotComplete
         Complete,
         Skipped,
@@ -109,5 +118,9 @@ reasons! {
         NothingParked,
         OverflowTruncated,
         HistoryGap,
+        // SourceExactlyOnce
+        ExactlyOnce,
+        /// The workers cannot: after a crash of Connect up to a minute of changes is read again.
+        AtLeastOnce,
     }
 }

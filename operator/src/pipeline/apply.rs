@@ -9,14 +9,17 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use tributary_crds::StarRocksTable;
 use tributary_crds::names::Owner;
-use tributary_crds::platform::Mirrored;
+use tributary_crds::platform as crds;
 use tributary_crds::relay::digest_of;
 
 use super::claims;
+use super::credential::Mirrored;
 use super::memory::PipelineMemory;
 use super::plan::{Action, Plan};
 use super::validate::Accepted;
+use crate::backend::connect::connector::snapshot_heartbeat_topic;
 use crate::backend::connect::{ConnectClient, ConnectorConfig};
+use crate::backend::kafka::TopicSpec;
 use crate::backend::{BackendError, BackendResult};
 use crate::context::Context;
 use crate::error::Error;
@@ -56,13 +59,19 @@ fn layer(action: &Action) -> Layer {
         | Action::ApplyRelay(_)
         | Action::StopRelay(_)
         | Action::SeedPositions(..) => Layer::Relay,
-        Action::MirrorCredential
+        Action::MirrorCredential(_)
         | Action::CreateConnector(_)
         | Action::ConfigureConnector(_)
         | Action::StartConnector
         | Action::StopConnector
+        | Action::HoldConnector(_)
         | Action::RestartFailedTasks
-        | Action::RestartConnector => Layer::Connector,
+        | Action::RestartConnector
+        | Action::CreateSnapshotConnector(_)
+        | Action::StartSnapshotConnector
+        | Action::RestartSnapshotConnector
+        | Action::StopSnapshotConnector
+        | Action::DeleteSnapshotConnector => Layer::Connector,
     }
 }
 
@@ -125,46 +134,26 @@ async fn carry_out(
                 .delete::<StarRocksTable>(&owner.namespace, name)
                 .await?
         }
-        Action::MirrorCredential => {
-            mirror(owner, &accepted.mirrored, Some(&accepted.connection_uri), context).await?
-        }
+        Action::MirrorCredential(keys) => mirror(owner, &accepted.mirrored, keys, context).await?,
         Action::ApplyConfigMap(map) => kubernetes.apply(map.as_ref(), FIELD_MANAGER).await?,
         Action::DeleteConfigMap(name) => kubernetes.delete::<ConfigMap>(&platform_namespace, name).await?,
         Action::ApplyRelay(relay) => kubernetes.apply(relay.as_ref(), FIELD_MANAGER).await?,
         Action::StopRelay(name) => kubernetes.delete::<Deployment>(&platform_namespace, name).await?,
-        Action::CreateConnector(config) => {
-            if connector.validate(config, memory).await? {
-                connector
-                    .client()?
-                    .create_stopped(&owner.connector(), config)
-                    .await?;
-            }
-        }
-        Action::ConfigureConnector(config) => {
-            if connector.validate(config, memory).await? {
-                connector.client()?.put_config(&owner.connector(), config).await?;
-            }
-        }
-        Action::StopConnector => connector.client()?.stop(&owner.connector()).await?,
-        Action::StartConnector => connector.client()?.resume(&owner.connector()).await?,
-        Action::RestartFailedTasks => connector.client()?.restart_failed(&owner.connector()).await?,
-        Action::RestartConnector => connector.client()?.restart(&owner.connector()).await?,
+        on_connector => connector.carry_out(on_connector, memory).await?,
     }
     Ok(())
 }
 
-/// Writes this pipeline's key into the mirrored Secret, or takes it away. One field manager per pipeline: what others wrote
-/// there stays theirs.
+/// Makes these the pipeline's keys in the mirrored Secret, none to take them away. One field manager per pipeline: what others
+/// wrote there stays theirs.
 pub async fn mirror(
     owner: &Owner,
-    mirrored: &Mirrored,
-    uri: Option<&str>,
+    mirrored: &crds::Mirrored,
+    keys: &Mirrored,
     context: &Context,
 ) -> Result<(), Error> {
-    let data: BTreeMap<String, ByteString> = uri
-        .map(|uri| (owner.mirrored_key("uri"), ByteString(uri.as_bytes().to_vec())))
-        .into_iter()
-        .collect();
+    let bytes = |value: &String| ByteString(value.as_bytes().to_vec());
+    let data: BTreeMap<String, ByteString> = keys.0.iter().map(|(k, v)| (k.clone(), bytes(v))).collect();
     let secret = Secret {
         metadata: kube::core::ObjectMeta {
             labels: None,
@@ -193,7 +182,64 @@ impl Connector<'_> {
     /// What the connection string holds is masked in everything Connect says.
     fn client(&self) -> BackendResult<ConnectClient> {
         let client = self.context.backends.connect(&self.accepted.platform)?;
-        Ok(client.redacting([self.accepted.connection_uri.clone()]))
+        Ok(client.redacting_with(&self.accepted.credential.redactor()))
+    }
+
+    async fn carry_out(&self, action: &Action, memory: &mut PipelineMemory) -> Result<(), BackendError> {
+        let owner = &self.accepted.effective.owner;
+        let (main, second) = (owner.connector(), owner.snapshot_connector());
+        let client = self.client()?;
+        if let Action::CreateConnector(config)
+        | Action::ConfigureConnector(config)
+        | Action::CreateSnapshotConnector(config) = action
+            && !self.validate(config, memory).await?
+        {
+            return Ok(());
+        }
+        match action {
+            Action::CreateConnector(config) => client.create_stopped(&main, config).await?,
+            Action::ConfigureConnector(config) => drop(client.put_config(&main, config).await?),
+            Action::HoldConnector(config) => drop(client.put_config(&main, config).await?),
+            Action::StartConnector => client.resume(&main).await?,
+            Action::StopConnector => client.stop(&main).await?,
+            Action::RestartFailedTasks => client.restart_failed(&main).await?,
+            Action::RestartConnector => client.restart(&main).await?,
+            Action::CreateSnapshotConnector(config) => {
+                self.snapshot_heartbeats(true).await?;
+                client.create_stopped(&second, config).await?;
+                self.start_reading(&client, &second).await?;
+            }
+            Action::StartSnapshotConnector => self.start_reading(&client, &second).await?,
+            Action::RestartSnapshotConnector => client.restart_failed(&second).await?,
+            Action::StopSnapshotConnector => client.stop(&second).await?,
+            Action::DeleteSnapshotConnector => {
+                client.delete_offsets(&second).await?;
+                client.delete(&second).await?;
+                self.snapshot_heartbeats(false).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the topic of the second connector's heartbeats, or takes it away: connectors make none.
+    async fn snapshot_heartbeats(&self, wanted: bool) -> BackendResult<()> {
+        let effective = &self.accepted.effective;
+        let topic = snapshot_heartbeat_topic(&effective.source.topic_prefix);
+        let kafka = self.context.backends.kafka(&self.accepted.platform)?;
+        if wanted {
+            let topic = TopicSpec::heartbeat(topic, effective.topics.replication_factor);
+            kafka.create_topic(&topic).await?;
+        } else {
+            kafka.delete_topic(&topic).await?;
+        }
+        Ok(())
+    }
+
+    /// Offsets outlive a connector: one of this name may have read other collections before.
+    async fn start_reading(&self, client: &ConnectClient, name: &str) -> BackendResult<()> {
+        client.delete_offsets(name).await?;
+        client.resume(name).await
     }
 
     /// Whether Connect would take the configuration. A real connection to the source is opened through the config provider,
@@ -206,6 +252,11 @@ impl Connector<'_> {
         let name = self.accepted.effective.owner.connector();
         let now = Instant::now();
         let refused = match self.client()?.validate(&name, config).await {
+            Ok(validation) if validation.only_exactly_once_failed() => {
+                tracing::warn!("the Connect workers have no exactly-once source support: asking for less");
+                memory.connector.without_exactly_once(now);
+                return Ok(false);
+            }
             Ok(validation) => validation
                 .message()
                 .map(|m| (m, validation.only_connection_failed())),

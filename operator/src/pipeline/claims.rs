@@ -128,7 +128,7 @@ fn wanted(accepted: &Accepted, entry: &Entry) -> BTreeSet<Claim> {
     let topics = accepted.topics.iter().map(|t| t.name.clone());
     // A topic that a dataset left still holds its changes.
     claims.extend(topics.chain(entry.created_topics()).map(Claim::Topic));
-    let mut hosts = uri::hosts(&accepted.connection_uri).unwrap_or_default();
+    let mut hosts = uri::hosts(accepted.credential.uri()).unwrap_or_default();
     hosts.sort();
     for (dataset, compiled) in effective.datasets.iter().zip(&accepted.datasets) {
         let collection = digest_of(&(&hosts, &source.database, &dataset.collection));

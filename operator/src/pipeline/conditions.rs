@@ -11,6 +11,7 @@ use super::observe::{Observed, RelayAnswer};
 use super::plan::ProblemKind;
 use super::plan::{ConnectorView, Plan, RelayView, TablesView, TopicsView};
 use super::validate::Accepted;
+use crate::backend::connect::connector::ExactlyOnce;
 use crate::backend::connect::{ConnectorReason, SnapshotState};
 use crate::backend::{BackendError, ErrorClass};
 
@@ -25,6 +26,7 @@ pub fn layers(
     observed: &Observed,
     plan: &Plan,
     failures: &[Failure],
+    restarts: u32,
     now_ms: u64,
 ) -> Verdicts {
     let mut verdicts = vec![
@@ -32,10 +34,16 @@ pub fn layers(
         (C::TopicsReady, topics(accepted, plan)),
         (C::TablesReady, tables(&plan.tables, accepted)),
         (C::RelayReady, relay(observed, &plan.relay, now_ms)),
-        (C::ConnectorReady, connector(&plan.connector, plan, observed)),
+        (
+            C::ConnectorReady,
+            connector(&plan.connector, plan, observed, restarts),
+        ),
     ];
     if let Some(snapshot) = snapshot(plan) {
         verdicts.push((C::SnapshotComplete, snapshot));
+    }
+    if let Some(verdict) = exactly_once(plan) {
+        verdicts.push((C::SourceExactlyOnce, verdict));
     }
     for failure in failures {
         verdicts.push(failed(failure));
@@ -193,7 +201,7 @@ pub fn rows_land(observed: &Observed, now_ms: u64) -> bool {
     }
 }
 
-fn connector(view: &ConnectorView, plan: &Plan, observed: &Observed) -> Verdict<R> {
+fn connector(view: &ConnectorView, plan: &Plan, observed: &Observed, restarts: u32) -> Verdict<R> {
     match view {
         ConnectorView::Unavailable(error) => backend(error),
         ConnectorView::Foreign(ownership) => Verdict::bad(
@@ -226,7 +234,12 @@ fn connector(view: &ConnectorView, plan: &Plan, observed: &Observed) -> Verdict<
                 if assessment.reason.is_ready() {
                     Verdict::good(reason, assessment.message.as_str())
                 } else {
-                    Verdict::bad(reason, assessment.message.as_str())
+                    let text = match restarts {
+                        0 => assessment.message.clone(),
+                        1 => format!("{} Restarted once.", assessment.message),
+                        n => format!("{} Restarted {n} times.", assessment.message),
+                    };
+                    Verdict::bad(reason, text)
                 }
             }
             None => Verdict::bad(
@@ -244,7 +257,8 @@ fn connector_reason(reason: ConnectorReason) -> R {
         ConnectorReason::Stopped => R::Stopped,
         ConnectorReason::Creating => R::Creating,
         ConnectorReason::NoTaskAssigned => R::NoTaskAssigned,
-        ConnectorReason::TaskFailed | ConnectorReason::OversizeEvent => R::TaskFailed,
+        ConnectorReason::TaskFailed => R::TaskFailed,
+        ConnectorReason::OversizeEvent => R::OversizeEvent,
         ConnectorReason::NoProgress => R::NoProgress,
         ConnectorReason::SourceUnreachable => R::SourceUnreachable,
         ConnectorReason::AuthenticationFailed => R::AuthenticationFailed,
@@ -261,7 +275,7 @@ fn snapshot(plan: &Plan) -> Option<Verdict<R>> {
             Verdict::good(R::Skipped, "snapshot.mode is NoData: only changes are read.")
         }
         SnapshotState::Running if assessment.reason == ConnectorReason::Snapshotting => {
-            Verdict::bad(R::Running, "The initial snapshot is being read.")
+            Verdict::bad(R::Running, running(plan))
         }
         SnapshotState::Running if assessment.reason == ConnectorReason::Creating => Verdict::unknown(
             R::NotYetChecked,
@@ -270,6 +284,36 @@ fn snapshot(plan: &Plan) -> Option<Verdict<R>> {
         SnapshotState::Running => Verdict::bad(
             R::Interrupted,
             "The initial snapshot has not ended; it starts over when the connector runs.",
+        ),
+    })
+}
+
+fn running(plan: &Plan) -> String {
+    match &plan.added {
+        None => "The initial snapshot is being read.".to_owned(),
+        Some(added) if added.collections.is_empty() => {
+            "Collections that joined have been read; the stream takes them over.".to_owned()
+        }
+        Some(added) => {
+            let names: Vec<&str> = added.collections.iter().map(String::as_str).collect();
+            format!("Joined and not read yet: {}.", names.join(", "))
+        }
+    }
+}
+
+/// Rule 6: older state at a newer offset cannot be seen from `_ver`; where the source may send it, that is said.
+fn exactly_once(plan: &Plan) -> Option<Verdict<R>> {
+    if let ConnectorView::Unavailable(error) = &plan.connector {
+        return Some(Verdict::unknown(R::BackendUnavailable, unreachable_text(error)));
+    }
+    Some(match plan.exactly_once? {
+        ExactlyOnce::Required => Verdict::good(
+            R::ExactlyOnce,
+            "The connector commits records and positions in one transaction.",
+        ),
+        ExactlyOnce::Requested => Verdict::bad(
+            R::AtLeastOnce,
+            "The Connect workers have exactly.once.source.support disabled: after a crash of a worker the changes of its last minute come again, and rows show older state until the last of them has passed. Enable it on every worker.",
         ),
     })
 }

@@ -19,7 +19,7 @@ fn converge(world: &mut Observed, accepted: &Accepted) -> Vec<Vec<String>> {
         if next.actions.is_empty() {
             return passes;
         }
-        next.actions.iter().for_each(|a| perform(world, a, accepted));
+        next.actions.iter().for_each(|a| perform(world, a));
         passes.push(next.actions.iter().map(ToString::to_string).collect());
     }
     panic!("it never settles: {passes:?}");
@@ -65,7 +65,7 @@ fn the_connector_waits_for_tables() {
                 !matches!(action, Action::StartConnector | Action::ApplyRelay(_)),
                 "{action}"
             );
-            perform(&mut world, action, &accepted);
+            perform(&mut world, action);
         }
         assert!(matches!(next.tables, TablesView::NotReady(_)));
     }
@@ -238,9 +238,7 @@ fn a_topic_made_again_stops_the_lane() -> Result<(), String> {
     if !matches!(next.topics, super::plan::TopicsView::Recreated(_)) {
         return Err(format!("{:?}", next.topics));
     }
-    next.actions
-        .iter()
-        .for_each(|a| perform(&mut world, a, &accepted));
+    next.actions.iter().for_each(|a| perform(&mut world, a));
     let still = plan(&accepted, &world, &mut PipelineMemory::default());
     match (&world.deployment, still.actions.as_slice()) {
         (None, []) => Ok(()),
@@ -460,7 +458,7 @@ fn a_mapping_waits_for_its_columns() -> Result<(), String> {
     for _ in 0..10 {
         let next = plan(&accepted, &world, &mut memory);
         for action in &next.actions {
-            perform(&mut world, action, &accepted);
+            perform(&mut world, action);
             if matches!(action, Action::ApplyTable(_)) {
                 has(&mut world, &["order_id", "status"]);
             }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
+use super::credential::{self, Credential};
 use crate::context::{Context, Stores};
 use crate::error::Error;
 
@@ -29,13 +30,15 @@ pub struct ReferencedTable {
     pub table: Arc<StarRocksTable>,
 }
 
-/// The connection string's Secret.
+/// What the source's Secrets hold.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Connection {
     NoSecret,
     NoKey,
     NotText,
-    Uri(String),
+    /// The credentials Secret is absent, or not a basic-auth Secret.
+    NoCredentials(String),
+    Found(Credential),
 }
 
 /// Never prints the connection string.
@@ -45,7 +48,8 @@ impl std::fmt::Debug for Connection {
             Self::NoSecret => "NoSecret",
             Self::NoKey => "NoKey",
             Self::NotText => "NotText",
-            Self::Uri(_) => "Uri(***)",
+            Self::NoCredentials(_) => "NoCredentials",
+            Self::Found(_) => "Found(***)",
         })
     }
 }
@@ -62,6 +66,13 @@ pub struct Sibling {
 pub async fn dereference(pipeline: &TenantPipeline, context: &Context) -> Result<Referenced, Error> {
     let own = pipeline.namespace().unwrap_or_default();
     let stores = &context.stores;
+    // What cannot be read is neither absent nor forbidden: nothing may be stopped because of it.
+    if let Some(reference) = &pipeline.spec.platform_ref {
+        stores.readable::<DataPlatform>(reference, &own)?;
+    }
+    for reference in super::table_refs(pipeline) {
+        stores.readable::<StarRocksTable>(reference, &own)?;
+    }
     let platform = stores.platform(pipeline.spec.platform_ref.as_ref(), &own);
     Ok(Referenced {
         namespace_labels: stores.namespace(&own).map(|n| n.labels().clone()),
@@ -85,11 +96,23 @@ async fn connection(pipeline: &TenantPipeline, own: &str, context: &Context) -> 
     let Some(value) = secret.data.as_ref().and_then(|d| d.get(&reference.key)) else {
         return Ok(Connection::NoKey);
     };
-    Ok(match String::from_utf8(value.0.clone()) {
-        // A trailing newline is what `echo … | base64` leaves behind.
-        Ok(text) => Connection::Uri(text.trim().to_owned()),
-        Err(_) => Connection::NotText,
-    })
+    // A trailing newline is what `echo … | base64` leaves behind.
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(|t| t.trim().to_owned());
+    let Some(uri) = text(&value.0) else {
+        return Ok(Connection::NotText);
+    };
+    let mut fields = BTreeMap::from([(credential::URI, uri)]);
+    if let Some(reference) = mongodb.and_then(|m| m.credentials_secret_ref.as_ref()) {
+        let secret: Option<Secret> = context.kubernetes.get(own, &reference.name).await?;
+        let data = secret.and_then(|s| s.data).unwrap_or_default();
+        for (key, field) in [("username", credential::USER), ("password", credential::PASSWORD)] {
+            match data.get(key).and_then(|value| text(&value.0)) {
+                Some(value) if !value.is_empty() => drop(fields.insert(field, value)),
+                _ => return Ok(Connection::NoCredentials(reference.name.clone())),
+            }
+        }
+    }
+    Ok(Connection::Found(Credential(fields)))
 }
 
 fn tables(pipeline: &TenantPipeline, own: &str, stores: &Stores) -> BTreeMap<String, ReferencedTable> {

@@ -9,8 +9,9 @@ use tributary_crds::relay::{DatasetConfig, DatasetStatus, LaneState, RelayPhase,
 use tributary_crds::table::{LiveStatus, StarRocksTableStatus};
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
+use super::credential::{Credential, Mirrored};
 use super::dereference::{Connection, Referenced};
-use super::observe::{ConnectorSeen, Observed, RelayAnswer};
+use super::observe::{ConnectorSeen, Heartbeat, Observed, OffsetSeen, RelayAnswer, SnapshotConnector};
 use super::plan::Action;
 use super::validate::{Accepted, validate};
 use crate::backend::BackendResult;
@@ -21,6 +22,10 @@ use crate::kubernetes::stored;
 use crate::ledger::{Entry, Traces};
 
 pub(super) const URI: &str = "mongodb://u:secret@mongo.mongodb.svc:27017/?replicaSet=rs0";
+
+pub(super) fn credential(uri: &str) -> Credential {
+    Credential(BTreeMap::from([(super::credential::URI, uri.to_owned())]))
+}
 
 pub(super) fn platform() -> DataPlatform {
     serde_json::from_value(serde_json::json!({
@@ -69,7 +74,7 @@ pub(super) fn refs() -> Referenced {
             ("tributary.dev/tenant".to_owned(), "acme".to_owned()),
         ])),
         platform: Some(Arc::new(platform())),
-        connection: Connection::Uri(URI.to_owned()),
+        connection: Connection::Found(credential(URI)),
         tables: BTreeMap::new(),
         siblings: vec![],
         relay_image: "relay:test".to_owned(),
@@ -93,7 +98,7 @@ pub(super) fn empty_world(accepted: &Accepted) -> Observed {
         ledger: Ok(Entry::default()),
         traces: traces(accepted),
         config_maps: BTreeMap::new(),
-        mirrored: Ok(None),
+        mirrored: Ok(Mirrored::default()),
         deployment: None,
         pods: vec![],
         taken_ports: BTreeSet::new(),
@@ -110,8 +115,19 @@ fn traces(accepted: &Accepted) -> BTreeMap<String, BackendResult<Traces>> {
         .collect()
 }
 
+/// Everything is as it should be.
+pub(super) fn settled_world(accepted: &Accepted) -> Observed {
+    let mut world = empty_world(accepted);
+    let mut memory = super::memory::PipelineMemory::default();
+    for _ in 0..8 {
+        let next = super::plan::plan(accepted, &world, &mut memory);
+        next.actions.iter().for_each(|a| perform(&mut world, a));
+    }
+    world
+}
+
 /// What the world makes of an action.
-pub(super) fn perform(world: &mut Observed, action: &Action, accepted: &Accepted) {
+pub(super) fn perform(world: &mut Observed, action: &Action) {
     match action {
         Action::RecordLedger(entry) | Action::SeedPositions(_, entry) => {
             world.ledger = Ok(entry.as_ref().clone());
@@ -122,9 +138,6 @@ pub(super) fn perform(world: &mut Observed, action: &Action, accepted: &Accepted
         Action::StopRelay(_) => {
             world.deployment = None;
             world.relay = RelayAnswer::NoPod;
-        }
-        Action::StopConnector => {
-            world.connector.as_mut().expect("Connect is up").status = Some(status("STOPPED", &[]));
         }
         Action::CreateTopic(topic) => {
             let state = TopicState {
@@ -146,7 +159,7 @@ pub(super) fn perform(world: &mut Observed, action: &Action, accepted: &Accepted
                 .insert(table.name_any(), Arc::new(ready_table(stored(table.as_ref()))));
         }
         Action::DeleteTable(name) => drop(world.children.remove(name)),
-        Action::MirrorCredential => world.mirrored = Ok(Some(accepted.connection_uri.clone())),
+        Action::MirrorCredential(keys) => world.mirrored = Ok(keys.clone()),
         Action::ApplyConfigMap(map) => drop(world.config_maps.insert(map.name_any(), stored(map.as_ref()))),
         Action::DeleteConfigMap(name) => drop(world.config_maps.remove(name)),
         Action::ApplyRelay(relay) => {
@@ -160,18 +173,47 @@ pub(super) fn perform(world: &mut Observed, action: &Action, accepted: &Accepted
             }
             seen.config = Some(config.clone());
         }
+        on_connector => perform_on_connector(world, on_connector),
+    }
+}
+
+fn perform_on_connector(world: &mut Observed, action: &Action) {
+    let seen = world.connector.as_mut().expect("Connect is up");
+    match action {
         Action::StartConnector | Action::RestartFailedTasks | Action::RestartConnector => {
-            let seen = world.connector.as_mut().expect("Connect is up");
             seen.status = Some(status("RUNNING", &["RUNNING"]));
-            seen.offset = Some(SourceOffset {
-                initial_snapshot: false,
-                position: Some(crate::backend::connect::SourcePosition {
-                    seconds: 1_700_000_000,
-                    increment: 1,
-                }),
-            });
-            seen.heartbeat = Some(SystemTime::now());
+            seen.offset = OffsetSeen::Found(offset());
+            seen.heartbeat = Heartbeat::Newest(Some(SystemTime::now()));
         }
+        Action::StopConnector => seen.status = Some(status("STOPPED", &[])),
+        Action::HoldConnector(config) => seen.config = Some(config.clone()),
+        Action::CreateSnapshotConnector(config) => {
+            seen.snapshot = Some(SnapshotConnector {
+                config: config.clone(),
+                status: Some(status("RUNNING", &["RUNNING"])),
+                offset: None,
+            });
+        }
+        Action::StartSnapshotConnector | Action::RestartSnapshotConnector | Action::StopSnapshotConnector => {
+            let second = seen.snapshot.as_mut().expect("it exists");
+            second.status = Some(match action {
+                Action::StopSnapshotConnector => status("STOPPED", &[]),
+                _ => status("RUNNING", &["RUNNING"]),
+            });
+        }
+        Action::DeleteSnapshotConnector => seen.snapshot = None,
+        other => panic!("{other} is no action on a connector"),
+    }
+}
+
+/// A place in the source's history, behind the initial snapshot.
+pub(super) fn offset() -> SourceOffset {
+    SourceOffset {
+        initial_snapshot: false,
+        position: Some(crate::backend::connect::SourcePosition {
+            seconds: 1_700_000_000,
+            increment: 1,
+        }),
     }
 }
 

@@ -3,10 +3,13 @@
 pub mod apply;
 pub mod claims;
 pub mod conditions;
+pub mod credential;
 pub mod dereference;
 pub mod freshness;
+mod lag_cause;
 pub mod memory;
 pub mod observe;
+mod observe_source;
 pub mod plan;
 pub mod port;
 pub mod status;
@@ -130,6 +133,8 @@ pub fn owner_of(table: &StarRocksTable) -> Option<String> {
     Some(owner.name.clone())
 }
 
+#[cfg(test)]
+mod connector_tests;
 #[cfg(test)]
 mod convergence_tests;
 #[cfg(test)]

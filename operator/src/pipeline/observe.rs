@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use futures::future::join;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use tributary_crds::StarRocksTable;
 use tributary_crds::names::{MANAGED_BY, Owner};
 use tributary_crds::relay::{ColumnSource, DatasetConfig, FORMAT_VERSION, MetaSource, RelayStatus};
 
+use super::credential::Mirrored;
+pub use super::observe_source::{ConnectorSeen, Heartbeat, OffsetSeen, SnapshotConnector};
+use super::observe_source::{connector, mirrored};
 use super::plan::deployment::{DATASET_KEY, PORT_ANNOTATION, uses_host_network};
 use super::port::POD_PORT;
 use super::validate::Accepted;
-use crate::backend::connect::offsets::{SourceOffset, source_offset};
-use crate::backend::connect::{ConnectorConfig, ConnectorStatus};
 use crate::backend::kafka::TopicState;
 use crate::backend::{Backend, BackendError, BackendResult, ErrorClass};
 use crate::backends::credentials;
@@ -41,8 +41,8 @@ pub struct Observed {
     pub traces: BTreeMap<String, BackendResult<Traces>>,
     /// Everything of this pipeline in the platform's namespace, by name.
     pub config_maps: BTreeMap<String, ConfigMap>,
-    /// The value under our key in the mirrored Secret.
-    pub mirrored: Result<Option<String>, Error>,
+    /// This pipeline's keys of the mirrored Secret.
+    pub mirrored: Result<Mirrored, Error>,
     pub deployment: Option<Deployment>,
     pub pods: Vec<Pod>,
     /// Ports that other relays hold on their nodes' loopback; looked up only when this one needs such a port.
@@ -58,16 +58,6 @@ pub enum RelayAnswer {
     NoPod,
     Unreachable(String),
     Status(Box<RelayStatus>),
-}
-
-#[derive(Debug, Default)]
-pub struct ConnectorSeen {
-    /// `None`: the connector does not exist.
-    pub config: Option<ConnectorConfig>,
-    pub status: Option<ConnectorStatus>,
-    pub offset: Option<SourceOffset>,
-    /// `None` also when Kafka did not answer.
-    pub heartbeat: Option<SystemTime>,
 }
 
 pub async fn observe(
@@ -191,36 +181,6 @@ async fn rows_generation(
     Ok(highest.await)
 }
 
-async fn connector(accepted: &Accepted, context: &Context) -> BackendResult<ConnectorSeen> {
-    let client = context.backends.connect(&accepted.platform)?;
-    let name = accepted.effective.owner.connector();
-    let Some(config) = client.config(&name).await? else {
-        return Ok(ConnectorSeen::default());
-    };
-    let status = client.status(&name).await?;
-    let prefix = &accepted.effective.source.topic_prefix;
-    // Connect stores `{}` before the snapshot has begun: that is no offset yet.
-    let offset = client
-        .offsets(&name)
-        .await?
-        .and_then(|entries| source_offset(&entries, prefix))
-        .filter(|offset| offset.initial_snapshot || offset.position.is_some());
-    let heartbeat = match context.backends.kafka(&accepted.platform) {
-        Ok(kafka) => kafka
-            .newest_record_time(&accepted.effective.heartbeat_topic())
-            .await
-            .ok()
-            .flatten(),
-        Err(_) => None,
-    };
-    Ok(ConnectorSeen {
-        config: Some(config),
-        status,
-        offset,
-        heartbeat,
-    })
-}
-
 struct Runtime {
     config_maps: BTreeMap<String, ConfigMap>,
     deployment: Option<Deployment>,
@@ -299,17 +259,6 @@ fn children(accepted: &Accepted, context: &Context) -> (BTreeMap<String, Arc<Sta
         .filter(|n| wanted.contains(n.as_str()))
         .collect();
     (mine.into_iter().map(|t| (t.name_any(), t)).collect(), foreign)
-}
-
-async fn mirrored(accepted: &Accepted, context: &Context) -> Result<Option<String>, Error> {
-    let mirrored = &accepted.mirrored;
-    let secret: Option<Secret> = context
-        .kubernetes
-        .get(&mirrored.namespace, &mirrored.secret_ref.name)
-        .await?;
-    let key = accepted.effective.owner.mirrored_key("uri");
-    let value = secret.and_then(|s| s.data?.remove(&key));
-    Ok(value.map(|v| String::from_utf8_lossy(&v.0).into_owned()))
 }
 
 /// Where the relay answers: on the node's loopback when it has a port there, else at its pod's address.

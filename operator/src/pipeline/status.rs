@@ -12,12 +12,13 @@ use tributary_crds::pipeline::{
 use tributary_crds::relay::{DatasetStatus, TableConfig};
 use tributary_crds::status::{
     Composed, Condition, ConditionStatus, Held, LagBucket, Observation, PipelineCondition as C,
-    PipelineReason as R, RECONCILING, STALLED, Verdict, compose, find,
+    PipelineReason as R, RECONCILING, STALLED, Verdict, clip, compose, find,
 };
 
 use super::apply::Failure;
 use super::conditions::{self, Verdicts};
 use super::freshness::{Freshness, Shown};
+use super::lag_cause;
 use super::memory::PipelineMemory;
 use super::observe::{Observed, RELAY_ORDINAL, RelayAnswer};
 use super::plan::Plan;
@@ -104,7 +105,8 @@ pub fn status(
 ) -> TenantPipelineStatus {
     let previous = pipeline.status.clone().unwrap_or_default();
     let now_ms = u64::try_from(now.as_millisecond()).unwrap_or_default();
-    let mut verdicts = conditions::layers(accepted, observed, plan, failures, now_ms);
+    let restarts = memory.connector.restarts();
+    let mut verdicts = conditions::layers(accepted, observed, plan, failures, restarts, now_ms);
     let measured = measure(accepted, observed, &previous, memory, now);
     verdicts.push((C::Fresh, fresh(accepted, observed, plan, &measured, &verdicts)));
     verdicts.push((C::Lossless, lossless(observed, plan, &previous.conditions)));
@@ -154,6 +156,7 @@ pub fn status(
         connector: Some(ConnectorStatus {
             name: owner.connector(),
             topic_prefix: accepted.effective.source.topic_prefix.clone(),
+            restarts: i32::try_from(restarts).ok().filter(|n| *n > 0),
         }),
         relay: Some(RelayDeploymentStatus {
             deployment: format!(
@@ -299,10 +302,11 @@ fn fresh(
         return Verdict::good(R::WithinObjective, text);
     }
     let text = format!(
-        "{} behind the objective of {} for {}; live figures: kubectl tributary status {} -n {}",
+        "{} behind the objective of {} for {}; cause: {}; live figures: kubectl tributary status {} -n {}",
         missed.join(", "),
         short(objective),
         short(window),
+        lag_cause::cause(observed, verdicts, &missed),
         accepted.effective.owner.name,
         accepted.effective.owner.namespace
     );
@@ -366,7 +370,12 @@ fn pace(verdicts: &mut Verdicts, previous: &[Condition], memory: &mut PipelineMe
     let Some((_, verdict)) = verdicts.iter_mut().find(|(c, _)| *c == C::Fresh) else {
         return;
     };
-    let changed = last.is_none_or(|l| l.status != verdict.status || l.reason != verdict.reason.as_str());
+    // The cause inside a message follows measurements too.
+    let changed = last.is_none_or(|l| {
+        l.status != verdict.status
+            || l.reason != verdict.reason.as_str()
+            || l.message != clip(&verdict.message)
+    });
     if !changed {
         return;
     }
@@ -423,6 +432,7 @@ fn stalled_reason(reason: R) -> bool {
             | R::LoadsRejected
             | R::PositionLost
             | R::ResumeTokenLost
+            | R::OversizeEvent
     )
 }
 

@@ -18,7 +18,7 @@ fn settled(accepted: &Accepted) -> Observed {
     let mut memory = PipelineMemory::default();
     for _ in 0..8 {
         let next = plan(accepted, &world, &mut memory);
-        next.actions.iter().for_each(|a| perform(&mut world, a, accepted));
+        next.actions.iter().for_each(|a| perform(&mut world, a));
     }
     world
 }
@@ -246,9 +246,7 @@ fn paused_is_ready_as_asked_and_measures_nothing() {
                 let mut world = settled(&running);
                 for _ in 0..3 {
                     let next = plan(&accepted, &world, &mut PipelineMemory::default());
-                    next.actions
-                        .iter()
-                        .for_each(|a| perform(&mut world, a, &accepted));
+                    next.actions.iter().for_each(|a| perform(&mut world, a));
                 }
                 seen_at(
                     &pipeline,

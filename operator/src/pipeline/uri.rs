@@ -51,6 +51,47 @@ pub fn hosts(uri: &str) -> Result<Vec<String>, UriError> {
     Ok(hosts)
 }
 
+/// Every spelling of the password inside a connection string, for masking: as written and decoded.
+pub fn secrets(uri: &str) -> Vec<String> {
+    let authority = uri.split_once("://").map_or("", |(_, rest)| rest);
+    let end = authority.find(['/', '?']).unwrap_or(authority.len());
+    let Some((user_info, _)) = authority[..end].rsplit_once('@') else {
+        return Vec::new();
+    };
+    let Some((_, password)) = user_info.split_once(':') else {
+        return Vec::new();
+    };
+    let decoded = decoded(password);
+    if decoded == password {
+        vec![decoded]
+    } else {
+        vec![password.to_owned(), decoded]
+    }
+}
+
+/// `%40` as `@`; what is no escape stays.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escape = (*first == b'%')
+            .then(|| tail.get(..2))
+            .flatten()
+            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match escape {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Checks every host against the platform's patterns; none means anywhere.
 pub fn permitted(hosts: &[String], patterns: &[String]) -> Result<(), UriError> {
     if patterns.is_empty() {

@@ -14,10 +14,10 @@ use tributary_crds::relay::{DatasetConfig, TopicConfig};
 use tributary_crds::status::PipelineReason as R;
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
+use super::credential::{self, Credential};
 use super::dereference::{Connection, Referenced, Sibling, sibling};
 use super::uri;
-use crate::backend::connect::ConnectorConfig;
-use crate::backend::connect::connector::{self, ConnectorSpec, CredentialFiles, ExactlyOnce};
+use crate::backend::connect::connector::{self, ConnectorSpec, ExactlyOnce};
 use crate::backend::kafka::TopicSpec;
 use crate::ledger::entry::FIRST_GENERATION;
 
@@ -30,12 +30,13 @@ pub struct Accepted {
     pub pipeline: Arc<TenantPipeline>,
     pub platform: Arc<DataPlatform>,
     pub effective: EffectivePipeline,
-    pub connection_uri: String,
+    pub credential: Credential,
     /// Compiled, without generations: topic partitions and generations come from what exists.
     pub datasets: Vec<DatasetConfig>,
     /// One per dataset, the connector's heartbeat topic, and the dead letters'.
     pub topics: Vec<TopicSpec>,
-    pub connector: ConnectorConfig,
+    /// Checked; which generation of the credential it reads is decided from what is mirrored.
+    pub connector: ConnectorSpec,
     pub mirrored: Mirrored,
     /// For relays whose platform names none.
     pub relay_image: String,
@@ -75,7 +76,7 @@ pub fn validate(pipeline: &Arc<TenantPipeline>, refs: &Referenced) -> Result<Acc
     let effective = effective(&platform, pipeline).map_err(|e| fields(R::InvalidSpec, &e))?;
     claims(pipeline, &platform, refs)?;
     limits(&effective, &platform)?;
-    let connection_uri = connection(&effective, &platform, &refs.connection)?;
+    let credential = connection(&effective, &platform, &refs.connection)?;
     let shared_tables = shared_tables(&effective, refs)?;
     let datasets = compile(&effective, &shared_tables)?;
     let mirrored = match &platform.spec.connect.source_secrets.mirrored {
@@ -87,12 +88,12 @@ pub fn validate(pipeline: &Arc<TenantPipeline>, refs: &Referenced) -> Result<Acc
             );
         }
     };
-    let connector = connector(&effective, &mirrored)?;
+    let connector = connector(&effective, &mirrored, &credential)?;
     Ok(Accepted {
         pipeline: Arc::clone(pipeline),
         topics: topics(&effective),
         platform,
-        connection_uri,
+        credential,
         datasets,
         connector,
         mirrored,
@@ -193,7 +194,7 @@ fn connection(
     effective: &EffectivePipeline,
     platform: &DataPlatform,
     connection: &Connection,
-) -> Result<String, Refused> {
+) -> Result<Credential, Refused> {
     let (secret, key) = (&effective.source.secret_name, &effective.source.secret_key);
     let missing = |what: String| {
         refuse(
@@ -201,16 +202,31 @@ fn connection(
             format!("source.mongodb.connectionSecretRef: {what}."),
         )
     };
-    let text = match connection {
+    let found = match connection {
         Connection::NoSecret => return missing(format!("there is no Secret {secret} in this namespace")),
         Connection::NoKey => return missing(format!("Secret {secret} has no key {key}")),
         Connection::NotText => return missing(format!("key {key} of Secret {secret} is not text")),
-        Connection::Uri(text) => text,
+        Connection::NoCredentials(name) => {
+            return refuse(
+                R::SecretNotFound,
+                format!(
+                    "source.mongodb.credentialsSecretRef: there is no Secret {name} with username and password in this namespace."
+                ),
+            );
+        }
+        Connection::Found(credential) => credential,
     };
+    let text = found.uri();
+    if found.0.values().any(|value| value.contains("${")) {
+        return refuse(
+            R::InvalidSpec,
+            format!("Secret {secret}: {}.", uri::UriError::Substitution),
+        );
+    }
     let permitted = platform.spec.limits.as_ref().map_or(&[][..], |l| &l.source_hosts);
     uri::hosts(text)
         .and_then(|hosts| uri::permitted(&hosts, permitted))
-        .map(|()| text.clone())
+        .map(|()| found.clone())
         .or_else(|error| refuse(R::InvalidSpec, format!("Secret {secret}, key {key}: {error}.")))
 }
 
@@ -331,7 +347,11 @@ fn topics(effective: &EffectivePipeline) -> Vec<TopicSpec> {
     changes.chain([heartbeat, dead_letters]).collect()
 }
 
-fn connector(effective: &EffectivePipeline, mirrored: &Mirrored) -> Result<ConnectorConfig, Refused> {
+fn connector(
+    effective: &EffectivePipeline,
+    mirrored: &Mirrored,
+    credential: &Credential,
+) -> Result<ConnectorSpec, Refused> {
     let source = &effective.source;
     let mut collections: Vec<String> = effective.datasets.iter().map(|d| d.collection.clone()).collect();
     collections.sort();
@@ -342,13 +362,13 @@ fn connector(effective: &EffectivePipeline, mirrored: &Mirrored) -> Result<Conne
         topic_prefix: source.topic_prefix.clone(),
         database: source.database.clone(),
         collections,
-        credentials: CredentialFiles {
-            provider: mirrored.provider.clone(),
-            mount_path: mirrored.mount_path.clone(),
-            uri: effective.owner.mirrored_key("uri"),
-            user: None,
-            password: None,
-        },
+        credentials: credential::files(
+            &effective.owner,
+            &mirrored.provider,
+            &mirrored.mount_path,
+            credential,
+            1,
+        ),
         capture: match source.capture {
             Capture::UpdateFull => connector::Capture::UpdateFull,
             Capture::UpdateFullWithPreImage => connector::Capture::UpdateFullWithPreImage,
@@ -358,7 +378,10 @@ fn connector(effective: &EffectivePipeline, mirrored: &Mirrored) -> Result<Conne
         poll_interval: source.poll_interval,
         max_message_bytes: MAX_MESSAGE_BYTES,
     };
-    connector::render(&spec).or_else(|error| refuse(R::InvalidSpec, format!("{error}.")))
+    match connector::check(&spec) {
+        Ok(()) => Ok(spec),
+        Err(error) => refuse(R::InvalidSpec, format!("{error}.")),
+    }
 }
 
 /// The same word for the connector.

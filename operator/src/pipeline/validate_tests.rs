@@ -60,12 +60,14 @@ fn the_connection_string_is_checked_and_never_shown() {
         (Connection::NoSecret, R::SecretNotFound, "no Secret acme-mongodb"),
         (Connection::NoKey, R::SecretNotFound, "no key uri"),
         (
-            Connection::Uri("mongodb://u:hunter2@evil.example.com/?replicaSet=a".into()),
+            Connection::Found(credential("mongodb://u:hunter2@evil.example.com/?replicaSet=a")),
             R::InvalidSpec,
             "evil.example.com",
         ),
         (
-            Connection::Uri("mongodb://u:hunter2@a.mongodb.svc/?x=${dir:/a:b}&replicaSet=a".into()),
+            Connection::Found(credential(
+                "mongodb://u:hunter2@a.mongodb.svc/?x=${dir:/a:b}&replicaSet=a",
+            )),
             R::InvalidSpec,
             "secret",
         ),

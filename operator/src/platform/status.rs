@@ -23,11 +23,7 @@ pub fn status(
     seen: &Referenced,
     now: Timestamp,
 ) -> DataPlatformStatus {
-    let mut verdicts: Vec<(C, Verdict<R>)> = answers
-        .iter()
-        .filter(|answer| !is_old_news(answer, platform))
-        .map(verdict)
-        .collect();
+    let mut verdicts: Vec<(C, Verdict<R>)> = answers.iter().map(verdict).collect();
     if let Some((reason, message)) = &plan.hot_missing {
         verdicts.push((C::HotReachable, Verdict::bad(*reason, message.as_str())));
     }
@@ -46,22 +42,6 @@ pub fn status(
         stalled,
     };
     build(platform, observation, Some(seen.pipelines), now)
-}
-
-/// A breaker that refuses to ask says nothing new about an endpoint that is known to be away: what was last seen stays said.
-fn is_old_news(answer: &Answer, platform: &DataPlatform) -> bool {
-    let skipped = match answer {
-        Answer::Kafka(result) | Answer::Connect(result) | Answer::Hot(result) => {
-            matches!(result, Err(error) if error.class == ErrorClass::CircuitOpen)
-        }
-        Answer::SourceSecrets(_) => false,
-    };
-    let (kind, _) = verdict(answer);
-    let known = platform
-        .status
-        .as_ref()
-        .and_then(|s| find(&s.conditions, kind.as_str()));
-    skipped && known.is_some_and(|c| c.status == ConditionStatus::False)
 }
 
 /// The status while deletion waits.
@@ -246,27 +226,51 @@ mod tests {
         );
     }
 
-    #[test]
-    fn an_open_breaker_does_not_rewrite_a_known_outage() {
-        let away = |class| {
-            let mut answers = good();
-            answers.push(Answer::Connect(Err(BackendError::new(
-                Backend::Connect,
-                class,
-                "x",
-                "refused",
-            ))));
-            answers
-        };
+    #[tokio::test]
+    async fn an_outage_is_one_condition_with_what_where_and_since_when_and_is_written_twice() {
+        let breaker = crate::backend::breaker::Breaker::new(Backend::Connect, "http://connect:8083");
         let mut platform = platform();
-        let down = away(ErrorClass::Unreachable);
-        platform.status = Some(status(&platform, &plan(), &down, &seen(), Timestamp::UNIX_EPOCH));
-        let open: Vec<Answer> = away(ErrorClass::CircuitOpen)
-            .into_iter()
-            .filter(|a| !matches!(a, Answer::Connect(Ok(_))))
-            .collect();
-        let next = status(&platform, &plan(), &open, &seen(), Timestamp::now());
-        assert_eq!(Some(next), platform.status);
+        let mut seen_statuses: Vec<(String, String)> = Vec::new();
+        // Twenty looks while nobody is there, then one when it is back.
+        for look in 0..21 {
+            let call = async {
+                match look {
+                    20 => Ok("Kafka Connect 4.3.1".to_owned()),
+                    _ => Err(BackendError::new(
+                        Backend::Connect,
+                        ErrorClass::Unreachable,
+                        "GET /health",
+                        "connection refused",
+                    )),
+                }
+            };
+            // The probe that finds it back is let through when its time has come.
+            let result = match look {
+                20 => call.await,
+                _ => breaker.run("GET /health", call).await,
+            };
+            let answers = [
+                Answer::Kafka(Ok(String::new())),
+                Answer::Connect(result),
+                Answer::SourceSecrets(Ok(String::new())),
+                Answer::Hot(Ok(String::new())),
+            ];
+            let next = status(&platform, &plan(), &answers, &seen(), Timestamp::now());
+            let condition = find(&next.conditions, "ConnectReachable").unwrap();
+            let shown = (condition.reason.clone(), condition.message.clone());
+            if seen_statuses.last() != Some(&shown) {
+                seen_statuses.push(shown);
+            }
+            platform.status = Some(next);
+        }
+        let reasons: Vec<&str> = seen_statuses.iter().map(|(reason, _)| reason.as_str()).collect();
+        assert_eq!(reasons, ["Unreachable", "CircuitOpen", "Reachable"]);
+        let message = &seen_statuses[1].1;
+        assert!(
+            message.contains("http://connect:8083 since 20") && message.contains("connection refused"),
+            "{message}"
+        );
+        assert!(is_ready(platform.status.as_ref().unwrap()));
     }
 
     #[test]

@@ -12,5 +12,6 @@ pub mod process;
 pub mod programs;
 pub mod relay;
 pub mod scenario;
+pub mod secrets;
 pub mod sql;
 pub mod wait;

@@ -12,12 +12,15 @@ use tributary_e2e::checks::Checks;
 use tributary_e2e::kubectl::Object;
 use tributary_e2e::manifests::{self, PLATFORM, PLATFORM_NAMESPACE, TENANTS, source_secret};
 use tributary_e2e::scenario::{Scenario, pipeline};
+use tributary_e2e::secrets::{self, Secret};
 use tributary_e2e::wait::{Look, until};
 use tributary_e2e::{chart, relay};
 use tributary_stage::connect;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const OPERATIONS: u64 = 5000;
+/// A source where nobody is: what the servers say about it must not repeat the password.
+const NOWHERE: &str = "mongodb://reader:lost-and-4ever@127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=2000&connectTimeoutMS=2000";
 
 fn main() -> ExitCode {
     // `cargo test <filter>` reaches every test binary; this one is a single scenario.
@@ -50,7 +53,7 @@ fn run(scenario: &Scenario, checks: &mut Checks) {
         return;
     }
     refusals(scenario, checks);
-    secrets(scenario, checks);
+    credentials(scenario, checks);
     if !flowing(scenario, checks) {
         return;
     }
@@ -67,6 +70,10 @@ fn run(scenario: &Scenario, checks: &mut Checks) {
     checks.check("a value of another type waits in _extra", || mixed_type(scenario));
     connect_away(scenario, checks);
     deletion(scenario, checks);
+    checks.check(
+        "no credential is readable in Connect, the cluster's objects, events and logs",
+        || nothing_leaked(scenario),
+    );
 }
 
 fn installed(scenario: &Scenario, checks: &mut Checks) -> bool {
@@ -123,7 +130,7 @@ fn refusals(scenario: &Scenario, checks: &mut Checks) {
 }
 
 /// A pipeline without its Secret, then with one that leads nowhere, then with the right one.
-fn secrets(scenario: &Scenario, checks: &mut Checks) {
+fn credentials(scenario: &Scenario, checks: &mut Checks) {
     let kubectl = &scenario.kubectl;
     let [tenant, other] = TENANTS;
     checks.check("a missing Secret is named", || {
@@ -141,10 +148,7 @@ fn secrets(scenario: &Scenario, checks: &mut Checks) {
     checks.check(
         "a Secret that leads nowhere stops the connector, not the operator",
         || {
-            kubectl.apply(&source_secret(
-                tenant,
-                "mongodb://127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=2000&connectTimeoutMS=2000",
-            ))?;
+            kubectl.apply(&source_secret(tenant, NOWHERE))?;
             let reasons = ["ConfigInvalid", "SourceUnreachable", "TaskFailed"];
             let broken = scenario.await_pipeline(tenant, "ConnectorReady", "False", &reasons, 3 * MINUTE)?;
             Ok(format!("{}: {}", broken.reason, broken.message))
@@ -297,4 +301,15 @@ fn deletion(scenario: &Scenario, checks: &mut Checks) {
         );
         scenario.await_flowing(other)
     });
+}
+
+/// The last step: whatever the others provoked has been said by now.
+fn nothing_leaked(scenario: &Scenario) -> Result<String> {
+    let info = scenario.info();
+    let connect = info.connect.as_ref().context("this stage has no Kafka Connect")?;
+    let starrocks = info.starrocks.as_ref().context("this stage has no StarRocks")?;
+    let mut secrets = Secret::of_uri("the source's URI", scenario.mongodb_uri()?)?;
+    secrets.extend(Secret::of_uri("the URI that leads nowhere", NOWHERE)?);
+    secrets.push(Secret::new("StarRocks' password", &starrocks.password)?);
+    secrets::search(&scenario.kubectl, &connect.url, &info.logs, &secrets)?.verdict()
 }

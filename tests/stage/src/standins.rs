@@ -18,7 +18,6 @@ use crate::tls_proxy::{self, Rules};
 const READY: Duration = Duration::from_secs(60);
 
 /// Not empty, so that whoever forgets credentials fails here as at a customer's.
-const STARROCKS_PASSWORD: &str = "stage";
 const MONGODB_USER: &str = "stage";
 
 /// What a stand-in's ready line says.
@@ -160,9 +159,10 @@ pub(crate) fn start_starrocks(context: &Context, programs: &Programs) -> Result<
         .starrocks
         .as_ref()
         .context("the StarRocks stand-in was built")?;
+    let password = format!("{}-starrocks", context.id);
     let (server, ready) = context.spawn_announcing::<StarrocksReady>(
         "standin-starrocks",
-        Command::new(program).args(["--password", STARROCKS_PASSWORD]),
+        Command::new(program).args(["--password", &password]),
         READY,
     )?;
     context.keep(server);
@@ -185,14 +185,14 @@ pub(crate) fn start_starrocks(context: &Context, programs: &Programs) -> Result<
         secure: Some(SecureInfo {
             address: format!("https://{frontend}"),
             user: "root".to_owned(),
-            password: STARROCKS_PASSWORD.to_owned(),
+            password: password.clone(),
             ca: tls.ca.clone(),
         }),
         fe_http: ready.fe_http,
         be_http: Some(ready.be_http),
         mysql: ready.mysql,
         user: "root".to_owned(),
-        password: STARROCKS_PASSWORD.to_owned(),
+        password,
         admin_url: Some(ready.admin),
         stand_in: true,
     })

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, Url, header};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::model::{
     ConnectorConfig, ConnectorStatus, ConnectorSummary, HealthReply, OffsetEntry, OffsetsReply, Plugin,
@@ -24,6 +25,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Validation opens real connections to the source and blocks up to `connection.validation.timeout.ms`.
 const VALIDATE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Age up to which one list serves everybody: reconciles of hundreds of pipelines cost one request per this.
+const LIST_MAX_AGE: Duration = Duration::from_secs(2);
 /// Bound of a reply's body: `validate` is 52 kB, a list of 100 connectors about 1 MB.
 const BODY_MAX: usize = 32 << 20;
 
@@ -49,7 +52,21 @@ struct Inner {
     http: reqwest::Client,
     writes: Semaphore,
     breaker: Breaker,
+    /// Counts writes: a list that was read before one of them is old.
+    writes_done: AtomicU64,
+    /// The last answer to [`ConnectClient::list`]; held while it is being asked again, so that many ask once.
+    listed: Mutex<Option<Listed>>,
 }
+
+#[derive(Debug)]
+struct Listed {
+    at: Instant,
+    writes_done: u64,
+    answer: BackendResult<Arc<Connectors>>,
+}
+
+/// Every connector of a cluster by name.
+pub type Connectors = BTreeMap<String, ConnectorSummary>;
 
 impl ConnectClient {
     /// `url` as in `DataPlatform.spec.connect.url`, such as `http://connect.kafka.svc:8083`.
@@ -72,7 +89,9 @@ impl ConnectClient {
                 base,
                 http,
                 writes: Semaphore::new(1),
-                breaker: Breaker::new(Backend::Connect),
+                breaker: Breaker::new(Backend::Connect, url),
+                writes_done: AtomicU64::new(0),
+                listed: Mutex::default(),
             }),
             redactor: Redactor::default(),
             fence: Fence::open(),
@@ -84,15 +103,11 @@ impl ConnectClient {
         Self { fence, ..self }
     }
 
-    /// The same client (same write queue and breaker), which also masks these values in every text it returns.
-    pub fn redacting<I, S>(&self, secrets: I) -> Self
-    where
-        I: IntoIterator<Item = S>,
-        S: Into<String>,
-    {
+    /// The same client (same write queue, breaker and shared list), which also masks what `redactor` knows.
+    pub fn redacting_with(&self, redactor: &Redactor) -> Self {
         Self {
             inner: self.inner.clone(),
-            redactor: self.redactor.with(secrets),
+            redactor: redactor.clone(),
             fence: self.fence.clone(),
         }
     }
@@ -182,6 +197,33 @@ impl ConnectClient {
         Validation { errors }
     }
 
+    /// [`Self::list`], shared: asked at most once per [`LIST_MAX_AGE`] and after each of our writes, however many want it. A
+    /// failure is shared too. Traces are as Connect gave them but for what looks like a credential: see [`Self::masked`].
+    pub async fn connectors(&self) -> BackendResult<Arc<Connectors>> {
+        let mut slot = self.inner.listed.lock().await;
+        let writes_done = self.inner.writes_done.load(Ordering::Acquire);
+        if let Some(listed) = slot.as_ref()
+            && listed.writes_done == writes_done
+            && listed.at.elapsed() < LIST_MAX_AGE
+        {
+            return listed.answer.clone();
+        }
+        let answer = self.list().await.map(Arc::new);
+        *slot = Some(Listed {
+            at: Instant::now(),
+            writes_done,
+            answer: answer.clone(),
+        });
+        answer
+    }
+
+    /// A status from a shared list, with this client's secrets masked too.
+    pub fn masked(&self, status: &ConnectorStatus) -> ConnectorStatus {
+        let mut status = status.clone();
+        self.redact_traces(&mut status);
+        status
+    }
+
     /// All connectors with status and configuration, in one call. Leaves out a connector that has no status yet (for
     /// seconds after its creation): absence here proves nothing, ask [`Self::config`].
     pub async fn list(&self) -> BackendResult<BTreeMap<String, ConnectorSummary>> {
@@ -192,9 +234,12 @@ impl ConnectClient {
                 &[("expand", "status"), ("expand", "info")],
             )
             .await?;
-        for summary in all.values_mut() {
+        for (name, summary) in &mut all {
             if let Some(status) = summary.status.as_mut() {
                 self.redact_traces(status);
+            }
+            if let Some(info) = summary.info.as_mut() {
+                info.config = normalised(name, &info.config);
             }
         }
         Ok(all)
@@ -353,7 +398,10 @@ impl ConnectClient {
         self.fence
             .check()
             .map_err(|e| BackendError::not_leading(Backend::Connect, op, e))?;
-        let reply = self.send(op, method, path, query, body, WRITE_TIMEOUT).await?;
+        let sent = self.send(op, method, path, query, body, WRITE_TIMEOUT).await;
+        // Whatever came back: it may have been carried out.
+        self.inner.writes_done.fetch_add(1, Ordering::Release);
+        let reply = sent?;
         reply.check(op, &self.redactor)?;
         Ok(reply)
     }
@@ -367,6 +415,7 @@ impl ConnectClient {
         body: Option<&Value>,
         timeout: Duration,
     ) -> BackendResult<Reply> {
+        let reads = method == Method::GET;
         let mut request = self
             .inner
             .http
@@ -378,8 +427,8 @@ impl ConnectClient {
         }
         let call = async {
             match request.send().await {
-                Ok(response) => read_reply(op, response).await,
-                Err(e) => Err(transport(op, e)),
+                Ok(response) => read_reply(op, response, reads).await,
+                Err(e) => Err(transport(op, e, reads)),
             }
         };
         self.inner.breaker.run(op, call).await
@@ -399,7 +448,7 @@ impl ConnectClient {
     }
 }
 
-async fn read_reply(op: &str, mut response: reqwest::Response) -> BackendResult<Reply> {
+async fn read_reply(op: &str, mut response: reqwest::Response, reads: bool) -> BackendResult<Reply> {
     let status = response.status();
     let json = response
         .headers()
@@ -407,7 +456,7 @@ async fn read_reply(op: &str, mut response: reqwest::Response) -> BackendResult<
         .and_then(|v| v.to_str().ok())
         .is_some_and(|v| v.contains("json"));
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| transport(op, e))? {
+    while let Some(chunk) = response.chunk().await.map_err(|e| transport(op, e, reads))? {
         if body.len() + chunk.len() > BODY_MAX {
             let text = format!("the reply is larger than {} MiB", BODY_MAX >> 20);
             return Err(error(ErrorClass::Transient, op, text));
@@ -417,8 +466,9 @@ async fn read_reply(op: &str, mut response: reqwest::Response) -> BackendResult<
     Ok(Reply { status, json, body })
 }
 
-/// A request that reached nobody is an outage; one that got no answer in time may have been carried out.
-fn transport(op: &str, e: reqwest::Error) -> BackendError {
+/// A request that reached nobody is an outage, as is a question without an answer in time; a write without one may have been
+/// carried out.
+fn transport(op: &str, e: reqwest::Error, reads: bool) -> BackendError {
     let connecting = e.is_connect();
     let timeout = e.is_timeout();
     // The cause says "connection refused"; the URL is dropped, it may hold credentials.
@@ -432,6 +482,7 @@ fn transport(op: &str, e: reqwest::Error) -> BackendError {
             format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
         ),
         (true, false) => error(ErrorClass::Unreachable, op, cause),
+        (false, true) if reads => error(ErrorClass::Unreachable, op, "no answer in time"),
         (false, true) => error(ErrorClass::Transient, op, "no answer in time"),
         (false, false) => error(ErrorClass::Transient, op, cause),
     }

@@ -9,17 +9,28 @@ use super::model::ConnectorConfig;
 pub const CONNECTOR_CLASS: &str = "io.debezium.connector.mongodb.MongoDbConnector";
 /// Configuration key with the owner mark. Connect keeps keys it does not know.
 pub const OWNER_KEY: &str = "tributary.owner";
+/// Mark of a connector that lost its place in the source's history: it survives the operator and every status.
+pub const HELD_KEY: &str = "tributary.held";
+/// `<database>.<collection>`, comma separated: what is captured, and thereby what has been read once.
+pub const COLLECTIONS_KEY: &str = "collection.include.list";
+pub const EXACTLY_ONCE_KEY: &str = "exactly.once.support";
 /// The one key whose validation error can pass by itself: the source was not reachable.
 pub const CONNECTION_STRING_KEY: &str = "mongodb.connection.string";
 /// Debezium's prefix of heartbeat topics; one topic per connector.
 pub const HEARTBEAT_PREFIX: &str = "__debezium-heartbeat";
+/// The same of a connector that reads collections which joined later.
+pub const SNAPSHOT_HEARTBEAT_PREFIX: &str = "__debezium-heartbeat-snapshot";
+pub const HEARTBEAT_PREFIX_KEY: &str = "topic.heartbeat.prefix";
 /// Liveness signal and what keeps a quiet tenant's resume token fresh.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Bytes of events Debezium may hold in memory (its own default is "unlimited").
 const QUEUE_BYTES: u64 = 16 << 20;
-/// Attempts before a task gives up. Debezium's default (-1) restarts for ever and reports RUNNING meanwhile.
-const ERRORS_MAX_RETRIES: u32 = 10;
+/// Attempts before a task gives up and its trace says why: Debezium's default (-1) restarts for ever and reports RUNNING
+/// meanwhile. With the two pauses below that is within the time after which a silent task counts as stalled.
+const ERRORS_MAX_RETRIES: u32 = 4;
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const SERVER_SELECTION: Duration = Duration::from_secs(10);
 /// Connect names are path segments and keys; Kafka's topic alphabet is the common subset.
 const NAME_MAX: usize = 249;
 
@@ -47,6 +58,15 @@ pub enum ExactlyOnce {
     #[default]
     Required,
     Requested,
+}
+
+impl ExactlyOnce {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Requested => "requested",
+        }
+    }
 }
 
 /// Files a config provider of the workers reads: secrets never pass through Connect's REST API.
@@ -123,9 +143,13 @@ pub fn heartbeat_topic(prefix: &str) -> String {
     format!("{HEARTBEAT_PREFIX}.{prefix}")
 }
 
-/// The configuration, without Connect's own `name` key.
-pub fn render(spec: &ConnectorSpec) -> Result<ConnectorConfig, RenderError> {
-    check(spec)?;
+/// The heartbeat topic of a connector that reads collections which joined later.
+pub fn snapshot_heartbeat_topic(prefix: &str) -> String {
+    format!("{SNAPSHOT_HEARTBEAT_PREFIX}.{prefix}")
+}
+
+/// The configuration, without Connect's own `name` key, of a specification that [`check`] found good.
+pub fn render(spec: &ConnectorSpec) -> ConnectorConfig {
     let mut config = ConnectorConfig::new();
     let mut set = |key: &str, value: &str| {
         config.insert(key.to_owned(), value.to_owned());
@@ -148,7 +172,7 @@ pub fn render(spec: &ConnectorSpec) -> Result<ConnectorConfig, RenderError> {
     // are exact; regular expressions are unanchored and case-insensitive on the server.
     set("capture.scope", "database");
     set("capture.target", &spec.database);
-    set("collection.include.list", &include_list(spec));
+    set(COLLECTIONS_KEY, &include_list(spec));
     set("filters.match.mode", "literal");
     set(
         "capture.mode",
@@ -172,17 +196,16 @@ pub fn render(spec: &ConnectorSpec) -> Result<ConnectorConfig, RenderError> {
     set("max.queue.size", "8192");
     set("max.queue.size.in.bytes", &QUEUE_BYTES.to_string());
     set("errors.max.retries", &ERRORS_MAX_RETRIES.to_string());
+    set("retriable.restart.connector.wait.ms", &millis(RETRY_PAUSE));
+    set("mongodb.server.selection.timeout.ms", &millis(SERVER_SELECTION));
+    // The check at a task's start reports every refusal as lost history, a missing right too: without it the stream itself fails,
+    // with the server's own error.
+    set("internal.log.position.check.enable", "false");
     set("extended.headers.enabled", "false");
     // Topics have cleanup.policy=delete: a tombstone after each delete would say nothing.
     set("tombstones.on.delete", "false");
 
-    set(
-        "exactly.once.support",
-        match spec.exactly_once {
-            ExactlyOnce::Required => "required",
-            ExactlyOnce::Requested => "requested",
-        },
-    );
+    set(EXACTLY_ONCE_KEY, spec.exactly_once.as_str());
     set("transaction.boundary", "poll");
 
     for side in ["key", "value"] {
@@ -196,7 +219,7 @@ pub fn render(spec: &ConnectorSpec) -> Result<ConnectorConfig, RenderError> {
     // The default buffer (32 MiB) must hold one request.
     set("producer.override.buffer.memory", &max.max(32 << 20).to_string());
     set("producer.override.compression.type", "lz4");
-    Ok(config)
+    config
 }
 
 impl CredentialFiles {
@@ -217,7 +240,8 @@ fn include_list(spec: &ConnectorSpec) -> String {
     names.join(",")
 }
 
-fn check(spec: &ConnectorSpec) -> Result<(), RenderError> {
+/// Whether nothing in a specification would widen what is captured or reach Connect's `${…}` substitution.
+pub fn check(spec: &ConnectorSpec) -> Result<(), RenderError> {
     let files = &spec.credentials;
     let fields = [
         ("connector name", &spec.name),
@@ -323,7 +347,8 @@ mod tests {
 
     #[test]
     fn the_configuration_is_the_one_the_reference_asks_for() {
-        let config = render(&spec()).expect("renders");
+        check(&spec()).expect("good");
+        let config = render(&spec());
         let get = |key: &str| config.get(key).map(String::as_str);
         assert_eq!(
             get("mongodb.connection.string"),
@@ -341,7 +366,8 @@ mod tests {
             get("tributary.owner"),
             Some("tributary:prod-eu1/tenant-acme/acme")
         );
-        assert_eq!(get("errors.max.retries"), Some("10"));
+        assert_eq!(get("errors.max.retries"), Some("4"));
+        assert_eq!(get("internal.log.position.check.enable"), Some("false"));
         assert_eq!(get("name"), None);
     }
 
@@ -356,13 +382,13 @@ mod tests {
             let mut bad = spec();
             change(&mut bad);
             assert!(
-                matches!(render(&bad), Err(RenderError::Substitution { .. })),
+                matches!(check(&bad), Err(RenderError::Substitution { .. })),
                 "{bad:?}"
             );
         }
         let mut bad = spec();
         bad.credentials.uri = "a:b".into();
-        assert!(matches!(render(&bad), Err(RenderError::Malformed { .. })));
+        assert!(matches!(check(&bad), Err(RenderError::Malformed { .. })));
     }
 
     #[test]
@@ -370,10 +396,10 @@ mod tests {
         for collection in ["a,b", " a", "a b", "é", ""] {
             let mut bad = spec();
             bad.collections = vec![collection.into()];
-            assert!(render(&bad).is_err(), "{collection:?}");
+            assert!(check(&bad).is_err(), "{collection:?}");
         }
         let mut none = spec();
         none.collections.clear();
-        assert!(render(&none).is_err());
+        assert!(check(&none).is_err());
     }
 }

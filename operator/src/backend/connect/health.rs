@@ -1,16 +1,14 @@
 //! Whether a connector does its work. Pure: status, offsets and heartbeat in, one reason and one sentence out.
 //!
-//! Connect reports RUNNING while a connector is dead, so the verdict comes from progress: the newer of the newest
-//! heartbeat record and the time inside the committed resume token.
+//! Connect reports RUNNING while a connector is dead, so the verdict comes from progress: whether the newer of the newest
+//! heartbeat record and the time inside the committed resume token *moves*. How old either is says nothing: clocks differ.
 
-use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
-
-use regex::Regex;
 
 use super::connector::{HEARTBEAT_INTERVAL, SnapshotMode};
 use super::model::{ConnectorState, ConnectorStatus};
 use super::offsets::SourceOffset;
+use super::trace;
 
 /// RUNNING without progress for this long is a stall (debezium-mongodb.md §3.2).
 pub const STALL: Duration = Duration::from_secs(60);
@@ -48,10 +46,12 @@ pub enum Remedy {
     None,
     /// Restart failed tasks, with a capped and jittered backoff.
     RestartFailed,
-    /// Restart connector and tasks once: they say RUNNING and do nothing.
+    /// Restart connector and tasks, with the same backoff: they say RUNNING and do nothing.
     Restart,
-    /// No retry can help without a change by somebody.
-    Operator,
+    /// A restart meets the same again until somebody mends it, perhaps where the operator cannot see it: retried now and then.
+    Rarely,
+    /// Never restarted: every restart would hide what was lost. Stopped until a person decides.
+    Hold,
 }
 
 /// Progress of the initial snapshot, read from the committed offset.
@@ -70,14 +70,15 @@ pub struct Observation<'a> {
     pub status: Option<&'a ConnectorStatus>,
     /// `None`: nothing committed yet.
     pub offset: Option<&'a SourceOffset>,
-    /// Time of the newest heartbeat record.
-    pub heartbeat: Option<SystemTime>,
     /// Whether the pipeline wants the connector stopped.
     pub want_stopped: bool,
     pub snapshot: SnapshotMode,
     /// How long the connector has been seen in its present state: old progress is no stall right after a resume.
     pub in_state_for: Duration,
-    pub now: SystemTime,
+    /// How long the newest proof of progress has been the same one; zero while Kafka cannot be asked.
+    pub unmoved_for: Duration,
+    /// The connector carries the mark of lost history.
+    pub held: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,22 +87,23 @@ pub struct Assessment {
     pub message: String,
     pub remedy: Remedy,
     pub snapshot: SnapshotState,
-    /// Newest proof of progress; `None` before the first.
-    pub progress: Option<SystemTime>,
+}
+
+/// The newest proof of progress; `None` before the first.
+pub fn progress(offset: Option<&SourceOffset>, heartbeat: Option<SystemTime>) -> Option<SystemTime> {
+    let token_time = offset.and_then(|s| s.position).map(|p| p.time());
+    [heartbeat, token_time].into_iter().flatten().max()
 }
 
 /// The verdict.
 pub fn assess(o: &Observation<'_>) -> Assessment {
-    let token_time = o.offset.and_then(|s| s.position).map(|p| p.time());
-    let progress = [o.heartbeat, token_time].into_iter().flatten().max();
     let snapshot = snapshot_state(o);
-    let (reason, message, remedy) = verdict(o, snapshot, progress);
+    let (reason, message, remedy) = verdict(o, snapshot);
     Assessment {
         reason,
         message,
         remedy,
         snapshot,
-        progress,
     }
 }
 
@@ -115,9 +117,15 @@ fn snapshot_state(o: &Observation<'_>) -> SnapshotState {
     }
 }
 
+/// Said of a held connector whether it is being stopped or stands still: the same words until somebody decides.
+pub const HELD: &str = "The source no longer holds the change history from the stored position on: changes are lost, the connector is stopped and stays so (onHistoryLost: Hold). To go on with the gap, delete the connector's offsets in Kafka Connect (DELETE /connectors/<name>/offsets): it then starts with a new snapshot. Rows whose documents were deleted meanwhile stay until somebody removes them.";
+
 type Verdict = (ConnectorReason, String, Remedy);
 
-fn verdict(o: &Observation<'_>, snapshot: SnapshotState, progress: Option<SystemTime>) -> Verdict {
+fn verdict(o: &Observation<'_>, snapshot: SnapshotState) -> Verdict {
+    if o.held {
+        return say(ConnectorReason::ResumeTokenLost, HELD, Remedy::Hold);
+    }
     let Some(status) = o.status else {
         return say(
             ConnectorReason::Creating,
@@ -126,7 +134,7 @@ fn verdict(o: &Observation<'_>, snapshot: SnapshotState, progress: Option<System
         );
     };
     if let Some(trace) = failure(status) {
-        return classify_trace(trace);
+        return trace::classify(trace);
     }
     match status.connector.state {
         ConnectorState::Stopped | ConnectorState::Paused if o.want_stopped => say(
@@ -139,7 +147,7 @@ fn verdict(o: &Observation<'_>, snapshot: SnapshotState, progress: Option<System
             "The connector is still running; it was asked to stop.",
             Remedy::None,
         ),
-        ConnectorState::Running => running(o, status, snapshot, progress),
+        ConnectorState::Running => running(o, status, snapshot),
         ConnectorState::Stopped | ConnectorState::Paused => say(
             ConnectorReason::Creating,
             "The connector is stopped and is being started.",
@@ -153,12 +161,7 @@ fn verdict(o: &Observation<'_>, snapshot: SnapshotState, progress: Option<System
     }
 }
 
-fn running(
-    o: &Observation<'_>,
-    status: &ConnectorStatus,
-    snapshot: SnapshotState,
-    progress: Option<SystemTime>,
-) -> Verdict {
+fn running(o: &Observation<'_>, status: &ConnectorStatus, snapshot: SnapshotState) -> Verdict {
     let Some(task) = status.tasks.first() else {
         if o.in_state_for < NO_TASK {
             return say(
@@ -183,7 +186,6 @@ fn running(
             _ => say(ConnectorReason::Creating, &text, Remedy::None),
         };
     }
-    let behind = progress.is_none_or(|t| o.now.duration_since(t).unwrap_or_default() > STALL);
     match snapshot {
         // A snapshot writes no heartbeats while it reads: its end is the proof.
         SnapshotState::Running => say(
@@ -191,7 +193,7 @@ fn running(
             "The initial snapshot is running.",
             Remedy::None,
         ),
-        _ if behind && o.in_state_for > STALL => say(
+        _ if o.unmoved_for > STALL && o.in_state_for > STALL => say(
             ConnectorReason::NoProgress,
             &format!(
                 "The task says RUNNING but has shown neither a heartbeat (one per {} s) nor a newer source position for more than {} s: the source does not answer, or refuses the stream.",
@@ -228,69 +230,6 @@ fn failure(status: &ConnectorStatus) -> Option<&str> {
     let mut failed = status.tasks.iter().filter(|t| t.state == ConnectorState::Failed);
     let task = failed.next().map(|t| t.trace.as_deref().unwrap_or_default());
     task.or(connector)
-}
-
-/// A known pattern in a stack trace. First match wins: the specific before the general.
-struct TraceRule {
-    pattern: Regex,
-    reason: ConnectorReason,
-    remedy: Remedy,
-    says: &'static str,
-}
-
-static TRACE_RULES: LazyLock<Vec<TraceRule>> = LazyLock::new(|| {
-    use ConnectorReason as R;
-    [
-        (r"no longer available on the server|ChangeStreamHistoryLost|error (?:286|260)\b", R::ResumeTokenLost, Remedy::Operator,
-         "The source no longer holds the change history from the stored position on: changes are lost. A new snapshot needs a person: stop the connector, delete its offsets in Kafka Connect, resume it."),
-        (r"previously stopped while taking a snapshot", R::ConfigInvalid, Remedy::Operator,
-         "The snapshot was interrupted and the snapshot mode does not allow another: set snapshot.mode to Initial or delete the connector's offsets."),
-        (r"BSONObjectTooLarge|\b10334\b", R::OversizeEvent, Remedy::Operator,
-         "A change event is larger than MongoDB's 16 MiB limit: drop pre-images (capture: UpdateFull) or make the document smaller."),
-        (r"RecordTooLargeException", R::OversizeEvent, Remedy::Operator,
-         "An event is larger than the topic or the producer allows: raise max.message.bytes."),
-        (r"error 13 \(Unauthorized\)|error 18\b|Exception authenticating|MongoSecurityException", R::AuthenticationFailed, Remedy::Operator,
-         "The source refuses the credentials or the user may not read the change stream."),
-        (r"Replica set not specified|reports wire version|UnknownHostException.*Config|ConfigException", R::ConfigInvalid, Remedy::Operator,
-         "The source or the connection string does not fit (a replica set from MongoDB 4.2 on and replicaSet=… in the URI are needed)."),
-        (r"MongoTimeoutException|MongoSocket", R::SourceUnreachable, Remedy::RestartFailed,
-         "The source cannot be reached; the task is restarted with a growing pause."),
-        (r"Tolerance exceeded in error handler|DataException", R::TaskFailed, Remedy::Operator,
-         "A record could not be converted; a restart would meet it again."),
-    ]
-    .into_iter()
-    .filter_map(|(pattern, reason, remedy, says)| {
-        Some(TraceRule { pattern: Regex::new(pattern).ok()?, reason, remedy, says })
-    })
-    .collect()
-});
-
-fn classify_trace(trace: &str) -> Verdict {
-    if let Some(rule) = TRACE_RULES.iter().find(|r| r.pattern.is_match(trace)) {
-        let text = match root_cause(trace) {
-            Some(cause) => format!("{} ({cause})", rule.says),
-            None => rule.says.to_owned(),
-        };
-        return say(rule.reason, &text, rule.remedy);
-    }
-    let text = match root_cause(trace) {
-        Some(cause) => format!("The task failed: {cause}"),
-        None => "The task failed without a trace.".to_owned(),
-    };
-    say(ConnectorReason::TaskFailed, &text, Remedy::RestartFailed)
-}
-
-/// The innermost `Caused by:` (else the first line), without the stack and the package name.
-fn root_cause(trace: &str) -> Option<String> {
-    let cause = trace.rsplit("Caused by: ").next()?.lines().next()?.trim();
-    let (class, text) = cause.split_once(':').unwrap_or((cause, ""));
-    let class = class.rsplit('.').next().unwrap_or(class).trim();
-    let short: String = text.trim().chars().take(200).collect();
-    match (class.is_empty(), short.is_empty()) {
-        (true, true) => None,
-        (_, true) => Some(class.chars().take(200).collect()),
-        _ => Some(format!("{class}: {short}")),
-    }
 }
 
 fn say(reason: ConnectorReason, message: &str, remedy: Remedy) -> Verdict {

@@ -30,11 +30,11 @@ fn observed<'a>(status: &'a ConnectorStatus, offset: Option<&'a SourceOffset>) -
     Observation {
         status: Some(status),
         offset,
-        heartbeat: None,
         want_stopped: false,
         snapshot: SnapshotMode::Initial,
         in_state_for: Duration::from_secs(600),
-        now: now(),
+        unmoved_for: Duration::ZERO,
+        held: false,
     }
 }
 
@@ -49,33 +49,55 @@ fn offset(age: u32, initial_snapshot: bool) -> SourceOffset {
 }
 
 #[test]
-fn every_trace_rule_compiles() {
-    assert_eq!(TRACE_RULES.len(), 8);
+fn running_counts_only_while_something_moves() {
+    let running = status(ConnectorState::Running, Some((ConnectorState::Running, None)));
+    // However old by our clock: it moves.
+    let old = offset(5000, false);
+    assert_eq!(
+        assess(&observed(&running, Some(&old))).reason,
+        ConnectorReason::Streaming
+    );
+    let mut dead = observed(&running, Some(&old));
+    dead.unmoved_for = STALL + Duration::from_secs(1);
+    let verdict = assess(&dead);
+    assert_eq!(
+        (verdict.reason, verdict.remedy),
+        (ConnectorReason::NoProgress, Remedy::Restart)
+    );
+    let mut resumed = dead.clone();
+    resumed.in_state_for = Duration::from_secs(5);
+    assert_eq!(assess(&resumed).reason, ConnectorReason::Streaming);
+    // A snapshot writes no heartbeats while it reads.
+    let reading = offset(5000, true);
+    let mut snapshot = observed(&running, Some(&reading));
+    snapshot.unmoved_for = STALL * 60;
+    assert_eq!(assess(&snapshot).reason, ConnectorReason::Snapshotting);
 }
 
 #[test]
-fn running_counts_only_with_progress() {
-    let running = status(ConnectorState::Running, Some((ConnectorState::Running, None)));
-    let fresh = offset(3, false);
+fn progress_is_the_newer_of_heartbeat_and_token() {
+    let token = offset(500, false);
+    let beat = now() - Duration::from_secs(4);
+    assert_eq!(progress(Some(&token), Some(beat)), Some(beat));
     assert_eq!(
-        assess(&observed(&running, Some(&fresh))).reason,
-        ConnectorReason::Streaming
+        progress(Some(&token), None),
+        Some(now() - Duration::from_secs(500))
     );
+    assert_eq!(progress(None, None), None);
+}
 
-    let stale = offset(500, false);
-    let dead = assess(&observed(&running, Some(&stale)));
-    assert_eq!(
-        (dead.reason, dead.remedy),
-        (ConnectorReason::NoProgress, Remedy::Restart)
-    );
-
-    let mut beating = observed(&running, Some(&stale));
-    beating.heartbeat = Some(now() - Duration::from_secs(4));
-    assert_eq!(assess(&beating).reason, ConnectorReason::Streaming);
-
-    let mut resumed = observed(&running, Some(&stale));
-    resumed.in_state_for = Duration::from_secs(5);
-    assert_eq!(assess(&resumed).reason, ConnectorReason::Streaming);
+#[test]
+fn lost_history_holds_whatever_connect_says() {
+    for state in [ConnectorState::Running, ConnectorState::Stopped] {
+        let status = status(state, None);
+        let mut held = observed(&status, None);
+        held.held = true;
+        let verdict = assess(&held);
+        assert_eq!(
+            (verdict.reason, verdict.remedy),
+            (ConnectorReason::ResumeTokenLost, Remedy::Hold)
+        );
+    }
 }
 
 #[test]
@@ -120,65 +142,17 @@ fn stopped_is_good_only_when_asked() {
 }
 
 #[test]
-fn traces_are_told_apart() {
-    let cases = [
-        (
-            "io.debezium.DebeziumException: The connector is trying to read change stream starting at {…}, but this is no longer available on the server.",
-            ConnectorReason::ResumeTokenLost,
-            Remedy::Operator,
-        ),
-        (
-            "Caused by: com.mongodb.MongoTimeoutException: Timed out while waiting for a server",
-            ConnectorReason::SourceUnreachable,
-            Remedy::RestartFailed,
-        ),
-        (
-            "com.mongodb.MongoSocketReadException: Prematurely reached end of stream",
-            ConnectorReason::SourceUnreachable,
-            Remedy::RestartFailed,
-        ),
-        (
-            "Caused by: com.mongodb.MongoCommandException: Command failed with error 13 (Unauthorized): not authorized",
-            ConnectorReason::AuthenticationFailed,
-            Remedy::Operator,
-        ),
-        (
-            "Command failed with error 10334 (BSONObjectTooLarge)",
-            ConnectorReason::OversizeEvent,
-            Remedy::Operator,
-        ),
-        (
-            "org.apache.kafka.common.errors.RecordTooLargeException: The message is 20000000 bytes",
-            ConnectorReason::OversizeEvent,
-            Remedy::Operator,
-        ),
-        (
-            "org.apache.kafka.connect.errors.ConnectException: Tolerance exceeded in error handler",
-            ConnectorReason::TaskFailed,
-            Remedy::Operator,
-        ),
-        (
-            "java.lang.IllegalStateException: something new",
-            ConnectorReason::TaskFailed,
-            Remedy::RestartFailed,
-        ),
-    ];
-    for (trace, reason, remedy) in cases {
-        let failed = status(
-            ConnectorState::Running,
-            Some((ConnectorState::Failed, Some(trace))),
-        );
-        let a = assess(&observed(&failed, None));
-        assert_eq!((a.reason, a.remedy), (reason, remedy), "{trace}");
-    }
-}
-
-#[test]
-fn the_message_names_the_root_cause_without_its_stack() {
-    let trace = "org.apache.kafka.connect.errors.ConnectException: outer\n\tat a.b.C(C.java:1)\nCaused by: com.mongodb.MongoTimeoutException: Timed out after 30000 ms\n\tat x.y.Z(Z.java:2)";
-    assert_eq!(
-        root_cause(trace).as_deref(),
-        Some("MongoTimeoutException: Timed out after 30000 ms")
+fn a_failed_task_is_judged_by_its_trace() {
+    let failed = status(
+        ConnectorState::Running,
+        Some((
+            ConnectorState::Failed,
+            Some("Command failed with error 286 (ChangeStreamHistoryLost)"),
+        )),
     );
-    assert_eq!(root_cause(""), None);
+    let verdict = assess(&observed(&failed, None));
+    assert_eq!(
+        (verdict.reason, verdict.remedy),
+        (ConnectorReason::ResumeTokenLost, Remedy::Hold)
+    );
 }

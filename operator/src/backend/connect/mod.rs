@@ -8,8 +8,9 @@ pub mod health;
 pub mod model;
 pub mod offsets;
 mod response;
+mod trace;
 
-pub use client::{ConnectClient, PutOutcome};
+pub use client::{ConnectClient, Connectors, PutOutcome};
 pub use connector::{ConnectorSpec, RenderError};
 pub use health::{Assessment, ConnectorReason, Observation, Remedy, SnapshotState};
 pub use model::{ConnectorConfig, ConnectorState, ConnectorStatus, TaskStatus, Validation};

@@ -132,6 +132,17 @@ impl Validation {
     }
 }
 
+impl Validation {
+    /// Whether all that is missing is exactly-once on the workers.
+    pub fn only_exactly_once_failed(&self) -> bool {
+        !self.errors.is_empty()
+            && self
+                .errors
+                .keys()
+                .all(|k| k == super::connector::EXACTLY_ONCE_KEY)
+    }
+}
+
 /// Reply of `config/validate`. `value` is null for deprecated aliases (3.6.1), which is why Connect's own PUT fails.
 #[derive(Debug, Deserialize)]
 pub(super) struct ValidateReply {

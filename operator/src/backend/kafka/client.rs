@@ -135,7 +135,7 @@ impl KafkaAdmin {
                 },
                 questions: tokio::sync::Mutex::default(),
                 tail: Mutex::new(None),
-                breaker: Breaker::new(Backend::Kafka),
+                breaker: Breaker::new(Backend::Kafka, options.bootstrap_servers.join(",")),
                 redactor,
             }),
             fence: Fence::open(),

@@ -95,7 +95,7 @@ impl StarRocksClient {
                 Ok(Endpoint {
                     address: address.clone(),
                     pool: Pool::new(connection_options(address, options)?),
-                    breaker: Breaker::new(Backend::StarRocks),
+                    breaker: Breaker::new(Backend::StarRocks, address.clone()),
                 })
             })
             .collect::<BackendResult<Vec<_>>>()?;

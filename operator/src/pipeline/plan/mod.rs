@@ -1,6 +1,7 @@
 //! What to do next, as a list of typed actions, from what is wanted and what exists. Pure but for pacing: restarts and repeated
 //! validations are counted in the memory that is passed in.
 
+pub mod collections;
 mod connector;
 pub mod deployment;
 mod relay;
@@ -16,13 +17,16 @@ use tributary_crds::StarRocksTable;
 use tributary_crds::pipeline::DesiredState;
 
 use super::claims;
+use super::credential::{self, Mirrored};
 use super::memory::PipelineMemory;
 use super::observe::Observed;
 use super::validate::Accepted;
+use crate::backend::connect::connector::ExactlyOnce;
 use crate::backend::connect::{Assessment, ConnectorConfig};
 use crate::backend::kafka::{GroupOffset, TopicSpec, TopicState};
 use crate::ledger::{Entry, LiveTopic, PositionRecord};
 
+pub use collections::Added;
 pub use connector::ConnectorView;
 pub use relay::RelayView;
 pub use tables::{ProblemKind, TablesView};
@@ -38,7 +42,8 @@ pub enum Action {
     CreateTopic(TopicSpec),
     ApplyTable(Box<StarRocksTable>),
     DeleteTable(String),
-    MirrorCredential,
+    /// All keys of this pipeline in the mirrored Secret.
+    MirrorCredential(Mirrored),
     ApplyConfigMap(Box<ConfigMap>),
     DeleteConfigMap(String),
     ApplyRelay(Box<Deployment>),
@@ -50,8 +55,17 @@ pub enum Action {
     ConfigureConnector(ConnectorConfig),
     StartConnector,
     StopConnector,
+    /// The live configuration with the mark of lost history.
+    HoldConnector(ConnectorConfig),
     RestartFailedTasks,
     RestartConnector,
+    /// Validated first, then created without an offset and started.
+    CreateSnapshotConnector(ConnectorConfig),
+    StartSnapshotConnector,
+    RestartSnapshotConnector,
+    StopSnapshotConnector,
+    /// With its offsets, once it is stopped.
+    DeleteSnapshotConnector,
 }
 
 impl fmt::Display for Action {
@@ -66,7 +80,9 @@ impl fmt::Display for Action {
             }
             Self::ApplyTable(table) => write!(f, "apply StarRocksTable {}", table.name_any()),
             Self::DeleteTable(name) => write!(f, "delete StarRocksTable {name}"),
-            Self::MirrorCredential => f.write_str("mirror the source's connection string for Kafka Connect"),
+            Self::MirrorCredential(_) => {
+                f.write_str("mirror the source's connection string for Kafka Connect")
+            }
             Self::ApplyConfigMap(map) => write!(f, "apply ConfigMap {}", map.name_any()),
             Self::DeleteConfigMap(name) => write!(f, "delete ConfigMap {name}"),
             Self::ApplyRelay(relay) => write!(f, "apply Deployment {}", relay.name_any()),
@@ -75,6 +91,16 @@ impl fmt::Display for Action {
             Self::ConfigureConnector(_) => f.write_str("reconfigure the connector"),
             Self::StartConnector => f.write_str("start the connector"),
             Self::StopConnector => f.write_str("stop the connector"),
+            Self::HoldConnector(_) => f.write_str("mark the connector as held: its history is lost"),
+            Self::CreateSnapshotConnector(_) => {
+                f.write_str("create the connector that reads added collections")
+            }
+            Self::StartSnapshotConnector => f.write_str("start the connector that reads added collections"),
+            Self::RestartSnapshotConnector => {
+                f.write_str("restart the connector that reads added collections")
+            }
+            Self::StopSnapshotConnector => f.write_str("stop the connector that read added collections"),
+            Self::DeleteSnapshotConnector => f.write_str("delete the connector that read added collections"),
             Self::RestartFailedTasks => f.write_str("restart failed tasks"),
             Self::RestartConnector => f.write_str("restart the connector"),
         }
@@ -84,7 +110,13 @@ impl fmt::Display for Action {
 impl Action {
     /// Whether it brings something closer to the spec (kstatus' `Reconciling`); repairs do not.
     pub fn applies_spec(&self) -> bool {
-        !matches!(self, Self::RestartFailedTasks | Self::RestartConnector)
+        !matches!(
+            self,
+            Self::RestartFailedTasks
+                | Self::RestartConnector
+                | Self::RestartSnapshotConnector
+                | Self::HoldConnector(_)
+        )
     }
 }
 
@@ -96,6 +128,9 @@ pub struct Plan {
     pub relay: RelayView,
     pub connector: ConnectorView,
     pub assessment: Option<Assessment>,
+    /// Whether the connector's records and offsets commit together; `None` while there is none to say.
+    pub exactly_once: Option<ExactlyOnce>,
+    pub added: Option<Added>,
 }
 
 pub fn plan(accepted: &Accepted, observed: &Observed, memory: &mut PipelineMemory) -> Plan {
@@ -114,10 +149,7 @@ pub fn plan(accepted: &Accepted, observed: &Observed, memory: &mut PipelineMemor
         Ok(kept) => (topics::plan(accepted, observed, &mut entry, allowed), kept),
     };
     let tables = tables::plan(accepted, observed, allowed);
-    let mirrored = matches!(&observed.mirrored, Ok(Some(value)) if *value == accepted.connection_uri);
-    if !mirrored && observed.mirrored.is_ok() {
-        allowed.push(Action::MirrorCredential);
-    }
+    let (generation, mirrored) = mirror(accepted, observed, allowed);
     let run = run_of(accepted, &topics);
     let ready_below = topics == TopicsView::Ready && tables == TablesView::Ready && kept.is_none();
     let relay = match run {
@@ -127,10 +159,11 @@ pub fn plan(accepted: &Accepted, observed: &Observed, memory: &mut PipelineMemor
     let gates = connector::Gates {
         topics: topics == TopicsView::Ready && observed.ledger.is_ok(),
         mirrored,
+        generation,
         downstream: ready_below && matches!(relay, RelayView::Current | RelayView::Paused),
         run,
     };
-    let (connector, assessment) = connector::plan(accepted, observed, gates, memory, &mut actions);
+    let planned = connector::plan(accepted, observed, gates, memory, &mut actions);
 
     if let Some(offsets) = kept {
         let seeded = Entry {
@@ -148,8 +181,10 @@ pub fn plan(accepted: &Accepted, observed: &Observed, memory: &mut PipelineMemor
         topics,
         tables,
         relay,
-        connector,
-        assessment,
+        connector: planned.view,
+        assessment: planned.assessment,
+        exactly_once: planned.exactly_once,
+        added: planned.added,
     }
 }
 
@@ -210,4 +245,30 @@ pub(crate) fn live_topic(topic: &TopicState) -> LiveTopic {
         id: topic.id.clone(),
         partitions: topic.partitions,
     }
+}
+
+/// The credential's generation, and whether it is where Connect can read it.
+fn mirror(accepted: &Accepted, observed: &Observed, actions: &mut Vec<Action>) -> (u32, bool) {
+    let live = observed
+        .connector
+        .as_ref()
+        .ok()
+        .and_then(|seen| seen.config.as_ref());
+    let live = live.and_then(credential::generation_of);
+    let owner = &accepted.effective.owner;
+    let Ok(mirrored) = &observed.mirrored else {
+        return (live.unwrap_or(1), false);
+    };
+    let decision = credential::decide(owner, &accepted.credential, mirrored, live);
+    // While Connect cannot be asked, nobody knows which generation it reads: nothing is taken away.
+    if let Some(keys) = decision.write
+        && (observed.connector.is_ok() || !decision.mirrored)
+    {
+        let mut keys = keys;
+        if observed.connector.is_err() {
+            keys.0.extend(mirrored.0.clone());
+        }
+        actions.push(Action::MirrorCredential(keys));
+    }
+    (decision.generation, decision.mirrored)
 }

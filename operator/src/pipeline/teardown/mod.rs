@@ -19,9 +19,10 @@ use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
 use self::plan::{Action, Child, ConnectorRun, LedgerEntry, Patience, Remains, Seen, Step};
 use super::claims::identity;
+use super::credential::Mirrored;
 use super::{apply, observe, status};
 use crate::backend::connect::ConnectorState;
-use crate::backend::connect::connector::OWNER_KEY;
+use crate::backend::connect::connector::{OWNER_KEY, snapshot_heartbeat_topic};
 use crate::backend::{BackendError, ErrorClass};
 use crate::context::Context;
 use crate::error::{self, Error};
@@ -268,10 +269,10 @@ async fn mirrored_key(subject: &Subject<'_>, context: &Context) -> Seen<()> {
     {
         Err(error) => Seen::Unreachable(error.to_string()),
         Ok(secret) => {
-            let key = subject.owner.mirrored_key("uri");
+            let ours = subject.owner.mirrored_key("");
             match secret
                 .and_then(|s| s.data)
-                .is_some_and(|data| data.contains_key(&key))
+                .is_some_and(|data| data.keys().any(|key| key.starts_with(&ours)))
             {
                 true => Seen::Ours(()),
                 false => Seen::Absent,
@@ -445,6 +446,19 @@ async fn carry_out(action: &Action, subject: &Subject<'_>, context: &Context) ->
     }
 }
 
+fn topic_prefix(pipeline: &TenantPipeline) -> String {
+    let mongodb = pipeline.spec.source.mongodb.as_ref();
+    let own = mongodb.and_then(|m| m.topic_prefix.clone());
+    own.unwrap_or_else(|| pipeline.spec.tenant.clone())
+}
+
+fn absent_is_done(result: Result<(), BackendError>) -> Result<(), BackendError> {
+    match result {
+        Err(error) if error.class == ErrorClass::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Actions on systems that only the platform knows how to reach.
 async fn outside(
     action: &Action,
@@ -455,7 +469,7 @@ async fn outside(
     let owner = &subject.owner;
     if let Action::RemoveMirroredKey = action {
         return match &platform.spec.connect.source_secrets.mirrored {
-            Some(mirrored) => apply::mirror(owner, mirrored, None, context)
+            Some(mirrored) => apply::mirror(owner, mirrored, &Mirrored::default(), context)
                 .await
                 .map_err(|e| e.to_string()),
             None => Ok(()),
@@ -472,7 +486,12 @@ async fn outside(
     let done = async {
         let connector = owner.connector();
         match action {
-            Action::StopConnector => context.backends.connect(platform)?.stop(&connector).await,
+            Action::StopConnector => {
+                let client = context.backends.connect(platform)?;
+                // The one that reads added collections, if it exists, first: nothing is left to start it again.
+                absent_is_done(client.stop(&owner.snapshot_connector()).await)?;
+                client.stop(&connector).await
+            }
             Action::DeleteConnectorOffsets => {
                 context
                     .backends
@@ -480,12 +499,18 @@ async fn outside(
                     .delete_offsets(&connector)
                     .await
             }
-            Action::DeleteConnector => context
-                .backends
-                .connect(platform)?
-                .delete(&connector)
-                .await
-                .map(drop),
+            Action::DeleteConnector => {
+                let client = context.backends.connect(platform)?;
+                let second = owner.snapshot_connector();
+                absent_is_done(client.stop(&second).await)?;
+                absent_is_done(client.delete_offsets(&second).await)?;
+                if client.delete(&second).await? {
+                    let prefix = topic_prefix(subject.pipeline);
+                    let topic = snapshot_heartbeat_topic(&prefix);
+                    context.backends.kafka(platform)?.delete_topic(&topic).await?;
+                }
+                client.delete(&connector).await.map(drop)
+            }
             Action::DeleteConsumerGroup => context
                 .backends
                 .kafka(platform)?
