@@ -34,6 +34,8 @@ pub mod quantity;
 #[cfg(feature = "kube")]
 pub mod reference;
 #[cfg(feature = "kube")]
+mod shape;
+#[cfg(feature = "kube")]
 pub mod status;
 #[cfg(feature = "kube")]
 pub mod table;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::effective::effective;
 use crate::mapping::{FieldError, TableOrigin, compile_dataset, compile_table};
 use crate::relay::TopicConfig;
+use crate::shape::Shape;
 use crate::{DataPlatform, StarRocksTable, TenantPipeline, crd};
 
 /// By kind, as installed; compiled once, because parsing a rule costs far more than evaluating it.
@@ -25,12 +26,37 @@ static SCHEMAS: LazyLock<BTreeMap<String, CompiledSchema>> = LazyLock::new(|| {
         .collect()
 });
 
+/// By kind: the same schemas before they are compiled, for what comes before the rules.
+static SHAPES: LazyLock<BTreeMap<String, Shape>> = LazyLock::new(|| {
+    crd::all()
+        .iter()
+        .map(|definition| {
+            (
+                definition.spec.names.kind.clone(),
+                Shape::of_kind(&crd::schema(definition)),
+            )
+        })
+        .collect()
+});
+
+/// What the API server checks of an object before any rule: types, patterns, lengths, enums, required and unknown fields.
+pub fn shape(kind: &str, object: &Value) -> Vec<FieldError> {
+    match SHAPES.get(kind) {
+        Some(shape) => shape.check(object),
+        None => unknown_kind(kind),
+    }
+}
+
+fn unknown_kind(kind: &str) -> Vec<FieldError> {
+    let message = format!("{kind:?} is not a kind of {}/{}", crate::GROUP, crate::VERSION);
+    vec![FieldError::new("kind", message)]
+}
+
 /// Evaluates a kind's CEL rules on an object as written; with `old`, its transition rules too.
 /// Fields are named by position, as the API server does: `spec.datasets[0].hot.tables[1]`.
 pub fn cel(kind: &str, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let Some(schema) = SCHEMAS.get(kind) else {
-        let message = format!("{kind} is not a kind of {}/{}", crate::GROUP, crate::VERSION);
-        return vec![FieldError::new("kind", message)];
+        return unknown_kind(kind);
     };
     Validator::new()
         .validate_compiled(schema, object, old)
@@ -46,15 +72,22 @@ pub fn cel(kind: &str, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
 /// `tableRef`s are not followed.
 pub fn object(object: &Value) -> Vec<FieldError> {
     let kind = object["kind"].as_str().unwrap_or_default();
-    let found = cel(kind, object, None);
-    if !found.is_empty() {
-        return found;
+    // In this order: a rule says nothing sensible about an object of another shape.
+    for check in [shape, rules] {
+        let found = check(kind, object);
+        if !found.is_empty() {
+            return found;
+        }
     }
     match kind {
         "TenantPipeline" => typed(object, pipeline),
         "StarRocksTable" => typed(object, table),
         _ => typed(object, |_: &DataPlatform| vec![]),
     }
+}
+
+fn rules(kind: &str, object: &Value) -> Vec<FieldError> {
+    cel(kind, object, None)
 }
 
 fn typed<T: DeserializeOwned>(object: &Value, judge: impl Fn(&T) -> Vec<FieldError>) -> Vec<FieldError> {

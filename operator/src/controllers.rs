@@ -102,6 +102,7 @@ async fn lead(
         listed: Listed::default(),
         undecodable: Undecodable::default(),
     };
+    metrics.count_conditions_in(stores.clone());
     let watched_namespaces = args
         .platform_namespaces
         .iter()

@@ -1,5 +1,7 @@
 //! Logs and metrics of the operator itself. Labels come from enums and kinds, never from object names: their number is fixed.
 
+mod conditions;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
+use crate::context::Stores;
+use conditions::Conditions;
 
 /// Starts logging to stderr; `RUST_LOG` filters, `info` without it.
 pub fn start_logging(format: LogFormat) {
@@ -26,7 +30,7 @@ pub fn start_logging(format: LogFormat) {
 }
 
 /// The kinds this operator reconciles, as metrics and logs name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelValue)]
 pub enum Kind {
     DataPlatform,
     TenantPipeline,
@@ -74,6 +78,7 @@ pub struct Metrics {
     running: Family<KindLabels, Gauge>,
     writes: Family<WriteLabels, Counter>,
     leader: Gauge,
+    conditions: Arc<Conditions>,
 }
 
 impl Default for Metrics {
@@ -104,6 +109,8 @@ impl Default for Metrics {
             "1 while this process holds the Lease and writes",
             leader.clone(),
         );
+        let conditions = Arc::new(Conditions::default());
+        registry.register_collector(Box::new(Arc::clone(&conditions)));
         Self {
             registry: Arc::new(registry),
             reconciles,
@@ -111,6 +118,7 @@ impl Default for Metrics {
             running,
             writes,
             leader,
+            conditions,
         }
     }
 }
@@ -143,6 +151,11 @@ impl Metrics {
         self.writes.get_or_create(&WriteLabels { write }).get()
     }
 
+    /// From now on the objects in these caches are counted by condition.
+    pub fn count_conditions_in(&self, stores: Stores) {
+        self.conditions.count_in(stores);
+    }
+
     /// The OpenMetrics text of everything.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -168,5 +181,78 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"tributary_operator_kubernetes_writes_total{write="Status"} 1"#));
+    }
+
+    const ALERTS: &str = include_str!("../../charts/tributary/files/alerts.yaml");
+    const DASHBOARD: &str = include_str!("../../charts/tributary/files/dashboard.json");
+
+    /// What a scrape names, counted objects included.
+    fn scraped() -> String {
+        let metrics = Metrics::default();
+        metrics.started(Kind::DataPlatform);
+        metrics.finished(Kind::DataPlatform, Outcome::Error, Duration::from_millis(5));
+        metrics.wrote(ApiWrite::Status);
+        metrics.count_conditions_in(conditions::one_object());
+        metrics.render()
+    }
+
+    #[test]
+    fn the_chart_asks_only_for_metrics_that_exist() {
+        let scraped = scraped();
+        let mut asked = 0;
+        for text in [ALERTS, DASHBOARD] {
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            for metric in words.filter(|w| w.starts_with("tributary_operator_")) {
+                let exists = ["{", " "]
+                    .iter()
+                    .any(|end| scraped.lines().any(|l| l.starts_with(&format!("{metric}{end}"))));
+                assert!(exists, "{metric} is in the chart and not in:\n{scraped}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 15, "{asked}");
+    }
+
+    /// An alert on a misspelt reason would be silent for ever.
+    #[test]
+    fn the_chart_asks_only_for_words_that_conditions_have() {
+        use tributary_crds::status::*;
+        fn words<C: ConditionType>(kinds: &mut Vec<&'static str>, reasons: &mut Vec<&'static str>) {
+            kinds.extend(C::ALL.iter().map(|c| c.as_str()));
+            reasons.extend(C::Reason::ALL.iter().map(|r| r.as_str()));
+        }
+        let (mut types, mut reasons) = (Vec::new(), Vec::new());
+        words::<PlatformCondition>(&mut types, &mut reasons);
+        words::<PipelineCondition>(&mut types, &mut reasons);
+        words::<TableCondition>(&mut types, &mut reasons);
+        let kinds = ["DataPlatform", "TenantPipeline", "StarRocksTable"];
+        let statuses = ["True", "False", "Unknown"];
+        let matcher = regex::Regex::new(r#"(kind|type|status|reason)(=|!=|=~|!~)\\?"([^"\\]+)\\?""#)
+            .expect("a pattern");
+        let selector = regex::Regex::new(r"tributary_operator_conditions\{([^}]*)\}").expect("a pattern");
+        let mut asked = 0;
+        for text in [ALERTS, DASHBOARD] {
+            for selected in selector.captures_iter(text) {
+                for label in matcher.captures_iter(&selected[1]) {
+                    let known: &[&str] = match &label[1] {
+                        "kind" => &kinds,
+                        "type" => &types,
+                        "status" => &statuses,
+                        _ => &reasons,
+                    };
+                    let alternatives: Vec<&str> = match label[3].contains('(') {
+                        true => vec![&label[3]],
+                        false => label[3].split('|').collect(),
+                    };
+                    for word in alternatives {
+                        let pattern = regex::Regex::new(&format!("^(?:{word})$")).expect("a pattern");
+                        let met = known.iter().any(|k| pattern.is_match(k));
+                        assert!(met, "{}: no condition has it", &label[0]);
+                        asked += 1;
+                    }
+                }
+            }
+        }
+        assert!(asked > 30, "{asked}");
     }
 }

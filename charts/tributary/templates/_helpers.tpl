@@ -37,3 +37,32 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   name: {{ include "tributary.serviceAccount" . }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
+
+{{/* Rules of NetworkPolicies. */}}
+{{- define "tributary.dnsEgress" -}}
+- ports:
+  - {port: 53, protocol: UDP}
+  - {port: 53, protocol: TCP}
+{{- end }}
+
+{{/* `ports` and `to` of one server; an empty `to` is anywhere on these ports. */}}
+{{- define "tributary.egressTo" -}}
+- ports:
+  {{- range .ports }}
+  - {port: {{ . }}, protocol: TCP}
+  {{- end }}
+  {{- with .to }}
+  to: {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/* Nobody, when nobody is named: an empty list of peers in a rule would mean everybody. */}}
+{{- define "tributary.metricsIngress" -}}
+{{- if .from -}}
+- from: {{- toYaml .from | nindent 2 }}
+  ports:
+  - {port: {{ .port }}, protocol: TCP}
+{{- else -}}
+[]
+{{- end }}
+{{- end }}

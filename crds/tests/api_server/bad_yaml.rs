@@ -570,6 +570,17 @@ fn the_same_rules_say_the_same_without_a_server() {
 }
 
 #[test]
+fn the_same_shape_is_asked_for_without_a_server() {
+    for case in refused_by_schema() {
+        let found = validate::object(&case.object);
+        let named = found
+            .iter()
+            .any(|e| e.field == case.field && e.message.contains(case.message));
+        assert!(named, "{}: {}: found {found:#?}", case.field, case.message);
+    }
+}
+
+#[test]
 fn what_is_valid_passes_both() {
     let server = server();
     let objects: Vec<Value> = accepted()

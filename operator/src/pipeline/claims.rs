@@ -30,7 +30,6 @@ pub async fn look(accepted: &Accepted, context: &Context) -> BackendResult<Resul
     let kafka = context.backends.kafka(platform)?;
     let book = context.ledgers.book(platform);
     let owner = &accepted.effective.owner;
-    let id = identity(owner);
     if book.read(&kafka, State::is_empty).await? {
         // A new installation, or a ledger that was lost: who has what is also marked on the connectors.
         let connectors = context.backends.connect(platform)?.list().await?;
@@ -41,15 +40,24 @@ pub async fn look(accepted: &Accepted, context: &Context) -> BackendResult<Resul
             .collect();
         book.write(&kafka, |_| Ok(found)).await.map_err(backend)?;
     }
-    book.read(&kafka, |state| {
-        let entry = state.entry(&id);
-        for claim in wanted(accepted, &entry) {
-            let by = crate::ledger::state::holder_of(&claim, &id);
-            state.permits(&claim, by, takes_retained(accepted, &claim))?;
-        }
-        Ok(entry)
-    })
-    .await
+    book.read(&kafka, |state| judge(state, accepted)).await
+}
+
+/// The same for those who only look: no operator is shut out of the ledger, and nothing is recorded.
+pub async fn peek(accepted: &Accepted, context: &Context) -> BackendResult<Result<Entry, Conflict>> {
+    let kafka = context.backends.kafka(&accepted.platform)?;
+    let state = context.ledgers.book(&accepted.platform).peek(&kafka).await?;
+    Ok(judge(&state, accepted))
+}
+
+fn judge(state: &State, accepted: &Accepted) -> Result<Entry, Conflict> {
+    let id = identity(&accepted.effective.owner);
+    let entry = state.entry(&id);
+    for claim in wanted(accepted, &entry) {
+        let by = crate::ledger::state::holder_of(&claim, &id);
+        state.permits(&claim, by, takes_retained(accepted, &claim))?;
+    }
+    Ok(entry)
 }
 
 fn backend(error: WriteError) -> crate::backend::BackendError {

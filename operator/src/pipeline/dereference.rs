@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
+use tributary_crds::pipeline::MongoDbSource;
 use tributary_crds::{DataPlatform, StarRocksTable, TenantPipeline};
 
 use super::credential::{self, Credential};
@@ -85,34 +86,53 @@ pub async fn dereference(pipeline: &TenantPipeline, context: &Context) -> Result
 }
 
 async fn connection(pipeline: &TenantPipeline, own: &str, context: &Context) -> Result<Connection, Error> {
-    let mongodb = pipeline.spec.source.mongodb.as_ref();
-    let Some(reference) = mongodb.and_then(|m| m.connection_secret_ref.as_ref()) else {
+    let Some(source) = &pipeline.spec.source.mongodb else {
         return Ok(Connection::NoSecret);
     };
-    let secret: Option<Secret> = context.kubernetes.get(own, &reference.name).await?;
-    let Some(secret) = secret else {
-        return Ok(Connection::NoSecret);
-    };
-    let Some(value) = secret.data.as_ref().and_then(|d| d.get(&reference.key)) else {
-        return Ok(Connection::NoKey);
-    };
+    let mut secrets = BTreeMap::new();
+    for name in secrets_of(source) {
+        let secret: Option<Secret> = context.kubernetes.get(own, name).await?;
+        secrets.extend(secret.map(|secret| (name.to_owned(), secret)));
+    }
+    Ok(connection_of(source, &secrets))
+}
+
+/// The names of the Secrets that a source's credential is in.
+pub fn secrets_of(source: &MongoDbSource) -> impl Iterator<Item = &str> {
+    let connection = source.connection_secret_ref.iter().map(|r| r.name.as_str());
+    let credentials = source.credentials_secret_ref.iter().map(|r| r.name.as_str());
+    connection.chain(credentials)
+}
+
+/// A source's credential in its Secrets, which are given by name.
+pub fn connection_of(source: &MongoDbSource, secrets: &BTreeMap<String, Secret>) -> Connection {
+    let data = |name: &str| secrets.get(name).map(|s| s.data.clone().unwrap_or_default());
     // A trailing newline is what `echo … | base64` leaves behind.
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(|t| t.trim().to_owned());
+    let Some((reference, connection)) = source
+        .connection_secret_ref
+        .as_ref()
+        .and_then(|r| Some((r, data(&r.name)?)))
+    else {
+        return Connection::NoSecret;
+    };
+    let Some(value) = connection.get(&reference.key) else {
+        return Connection::NoKey;
+    };
     let Some(uri) = text(&value.0) else {
-        return Ok(Connection::NotText);
+        return Connection::NotText;
     };
     let mut fields = BTreeMap::from([(credential::URI, uri)]);
-    if let Some(reference) = mongodb.and_then(|m| m.credentials_secret_ref.as_ref()) {
-        let secret: Option<Secret> = context.kubernetes.get(own, &reference.name).await?;
-        let data = secret.and_then(|s| s.data).unwrap_or_default();
+    if let Some(reference) = &source.credentials_secret_ref {
+        let basic = data(&reference.name).unwrap_or_default();
         for (key, field) in [("username", credential::USER), ("password", credential::PASSWORD)] {
-            match data.get(key).and_then(|value| text(&value.0)) {
+            match basic.get(key).and_then(|value| text(&value.0)) {
                 Some(value) if !value.is_empty() => drop(fields.insert(field, value)),
-                _ => return Ok(Connection::NoCredentials(reference.name.clone())),
+                _ => return Connection::NoCredentials(reference.name.clone()),
             }
         }
     }
-    Ok(Connection::Found(Credential(fields)))
+    Connection::Found(Credential(fields))
 }
 
 fn tables(pipeline: &TenantPipeline, own: &str, stores: &Stores) -> BTreeMap<String, ReferencedTable> {

@@ -12,6 +12,7 @@ pub mod observe;
 mod observe_source;
 pub mod plan;
 pub mod port;
+pub mod simulate;
 pub mod status;
 pub mod teardown;
 pub mod uri;

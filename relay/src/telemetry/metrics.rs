@@ -318,3 +318,65 @@ fn word<T: serde::Serialize>(cause: &T) -> String {
         _ => "Unknown".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a scrape names once everything has happened once.
+    fn scraped() -> String {
+        let metrics = Metrics::default();
+        let topic = TopicLabels { topic: "t".into() };
+        let partition = PartitionLabels {
+            topic: "t".into(),
+            partition: 0,
+        };
+        let table = TableLabels {
+            database: "d".into(),
+            table: "t".into(),
+        };
+        metrics.records.get_or_create(&topic).inc();
+        metrics.pauses.get_or_create(&topic).inc();
+        for gauge in [&metrics.position, &metrics.committed, &metrics.end] {
+            gauge.get_or_create(&partition).set(1);
+        }
+        metrics.lag.get_or_create(&table).set(1.0);
+        metrics.blocked.get_or_create(&table).set(1);
+        let lane = metrics.lane("d", "t");
+        for visible in [true, false] {
+            lane.attempt(
+                &LoadOutcome::Durable(Durable { visible }),
+                Duration::from_millis(5),
+            );
+        }
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
+        text
+    }
+
+    #[test]
+    fn the_chart_asks_only_for_metrics_that_exist() {
+        let scraped = scraped();
+        let mut asked = 0;
+        for text in [
+            include_str!("../../../charts/tributary/files/alerts.yaml"),
+            include_str!("../../../charts/tributary/files/dashboard.json"),
+        ] {
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            for metric in words.filter(|w| w.starts_with("tributary_relay_")) {
+                let exists = ["{", " "]
+                    .iter()
+                    .any(|end| scraped.lines().any(|l| l.starts_with(&format!("{metric}{end}"))));
+                assert!(exists, "{metric} is in the chart and not in:\n{scraped}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 15, "{asked}");
+        // The outcomes that the alert on retried loads takes for good.
+        for outcome in ["Visible", "Committed"] {
+            assert!(scraped.contains(&format!(r#"outcome="{outcome}""#)));
+        }
+    }
+}

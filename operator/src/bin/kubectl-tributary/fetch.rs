@@ -67,6 +67,28 @@ impl Fetched {
     }
 }
 
+impl Fetched {
+    /// The statuses, for programs.
+    pub(crate) fn objects(&self) -> serde_json::Result<serde_json::Value> {
+        let table = |table: &Table| {
+            let status = table
+                .object
+                .as_ref()
+                .map(|o| o.status.clone())
+                .map_err(Clone::clone);
+            let (status, error) = (status.clone().ok().flatten(), status.err());
+            serde_json::json!({"namespace": table.namespace, "name": table.name, "shared": table.shared, "status": status, "error": error})
+        };
+        Ok(serde_json::json!({
+            "namespace": self.pipeline.namespace(),
+            "name": self.pipeline.name_any(),
+            "generation": self.pipeline.metadata.generation,
+            "status": serde_json::to_value(&self.pipeline.status)?,
+            "tables": self.tables.iter().map(table).collect::<Vec<_>>(),
+        }))
+    }
+}
+
 async fn tables(client: &Client, pipeline: &TenantPipeline) -> Vec<Table> {
     let own = pipeline.namespace().unwrap_or_default();
     let mut wanted: Vec<(String, String, bool)> = Vec::new();
@@ -121,10 +143,11 @@ async fn relay(client: &Client, pipeline: &TenantPipeline) -> Result<Relay, Stri
     })
 }
 
-async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+pub(crate) async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => Err("you may not read it".to_owned()),
+        Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {}s", CALL_TIMEOUT.as_secs())),
     }

@@ -258,7 +258,7 @@ fn run_state(status: Option<&ConnectorStatus>) -> RunState {
 }
 
 /// Stopped, and its tasks are gone: what it committed last is its place.
-pub(super) fn is_stopped(status: Option<&ConnectorStatus>) -> bool {
+pub(in crate::pipeline) fn is_stopped(status: Option<&ConnectorStatus>) -> bool {
     status.is_some_and(|s| s.connector.state == ConnectorState::Stopped && s.tasks.is_empty())
 }
 

@@ -2,7 +2,7 @@
 //! validations are counted in the memory that is passed in.
 
 pub mod collections;
-mod connector;
+pub(super) mod connector;
 pub mod deployment;
 mod relay;
 mod tables;

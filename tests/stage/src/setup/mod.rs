@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use command::{Tool, program, tail};
 pub(crate) use command::{ended_within, output, read};
-pub use debian::{debian, debian_command};
+pub use debian::{debian, debian_command, promtool};
 pub(crate) use debian::{debian_packages, is_root};
 pub use go::{CONTAINERD, HELM, KUBERNETES, containerd, helm, kubernetes, pause};
 pub use maven::maven_jars;
