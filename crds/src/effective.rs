@@ -37,6 +37,7 @@ pub mod builtin {
     pub const LINGER: Duration = Duration::from_millis(200);
     pub const BATCH_BYTES: u64 = 4 << 20;
     pub const BATCH_ROWS: u64 = 50_000;
+    pub const RELAY_REPLICAS: u32 = 1;
     pub const RELAY_CPU: &str = "250m";
     pub const RELAY_MEMORY: &str = "128Mi";
     pub const RELAY_MEMORY_LIMIT: &str = "256Mi";
@@ -98,6 +99,8 @@ pub struct EffectiveFreshness {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EffectiveRelay {
+    /// Relays that share the partitions; ordinals are `0..replicas`.
+    pub replicas: u32,
     pub requests: EffectiveAmounts,
     /// `cpu: None`: no CPU limit, which throttles latency for nothing.
     pub limit_cpu: Option<Quantity>,
@@ -361,6 +364,11 @@ fn relay(errors: &mut Errors, pipeline: &TenantPipeline, defaults: &Defaults) ->
         builtin::RELAY_MEMORY_LIMIT,
     );
     EffectiveRelay {
+        replicas: own
+            .replicas
+            .or(base.replicas)
+            .and_then(|replicas| u32::try_from(replicas).ok())
+            .unwrap_or(builtin::RELAY_REPLICAS),
         requests: EffectiveAmounts {
             cpu: or(&own.requests.cpu, &base.requests.cpu, builtin::RELAY_CPU),
             memory: or(&own.requests.memory, &base.requests.memory, builtin::RELAY_MEMORY),
@@ -403,6 +411,7 @@ fn batch_bytes(errors: &mut Errors, own: &Layer, base: &Layer) -> u64 {
 
 /// One level's relay settings with its absent objects as empty ones.
 struct Layer {
+    replicas: Option<i32>,
     requests: ResourceAmounts,
     limits: ResourceAmounts,
     batch: crate::pipeline::Batch,
@@ -413,6 +422,7 @@ impl Layer {
         let settings = settings.cloned().unwrap_or_default();
         let resources = settings.resources.unwrap_or_default();
         Self {
+            replicas: settings.replicas,
             requests: resources.requests.unwrap_or_default(),
             limits: resources.limits.unwrap_or_default(),
             batch: settings.batch.unwrap_or_default(),

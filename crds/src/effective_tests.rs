@@ -45,6 +45,7 @@ fn nothing_set_means_the_built_in_values() {
             window: builtin::FRESHNESS_WINDOW
         }
     );
+    assert_eq!(e.relay.replicas, 1);
     assert_eq!(
         (e.relay.linger, e.relay.max_bytes),
         (builtin::LINGER, builtin::BATCH_BYTES)
@@ -132,4 +133,12 @@ fn what_cel_refuses_is_an_error_here_too_with_its_field() {
             "freshness.hot"
         ]
     );
+}
+
+#[test]
+fn a_pipelines_replicas_go_before_its_platforms() {
+    let platform = platform(json!({"relay": {"replicas": 3}}));
+    let of = |changes| effective(&platform, &pipeline(changes)).unwrap().relay.replicas;
+    assert_eq!(of(json!({})), 3);
+    assert_eq!(of(json!({"relay": {"replicas": 2}})), 2);
 }

@@ -11,7 +11,8 @@ use crate::reference::ObjectRef;
 pub const FINALIZER: &str = "tributary.dev/teardown";
 /// Value `disabled`: the operator leaves the object alone.
 pub const ANNOTATION_RECONCILE: &str = "tributary.dev/reconcile";
-/// On relay pods: digest of the configuration that should be in use. Changing it makes the kubelet re-sync the mount.
+/// On relay pods, never on their template: digest of the configuration that should be in use. Changing it makes the kubelet
+/// re-sync the mount at once; the pod goes on.
 pub const ANNOTATION_CONFIG_DIGEST: &str = "tributary.dev/config-digest";
 /// Label of a namespace with the tenant it may claim.
 pub const LABEL_TENANT: &str = "tributary.dev/tenant";
@@ -20,6 +21,8 @@ pub const LABEL_WATCH: &str = "tributary.dev/watch";
 pub const LABEL_PLATFORM: &str = "tributary.dev/platform";
 pub const LABEL_PIPELINE: &str = "tributary.dev/pipeline";
 pub const LABEL_PIPELINE_NAMESPACE: &str = "tributary.dev/pipeline-namespace";
+/// Which of a pipeline's relays a Deployment and its pods are.
+pub const LABEL_ORDINAL: &str = "tributary.dev/ordinal";
 /// On child StarRocksTables: their dataset and entry.
 pub const LABEL_DATASET: &str = "tributary.dev/dataset";
 pub const LABEL_ENTRY: &str = "tributary.dev/entry";

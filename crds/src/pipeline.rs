@@ -225,6 +225,10 @@ pub struct Freshness {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct RelaySettings {
+    /// Relays that share the topics' partitions, each a Deployment of one pod with a fixed group.instance.id. Default: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub replicas: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -291,7 +291,11 @@ pub struct Topics {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct Limits {
-    /// Most memory a pipeline may ask for its relay.
+    /// Most relays a pipeline may ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub relay_replicas: Option<i32>,
+    /// Most memory a pipeline may ask for each of its relays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_memory: Option<Quantity>,
     /// Where a tenant's connection string may point: hosts, `*.` at the start matches any subdomain. Empty: anywhere.

@@ -428,8 +428,14 @@ pub fn digest_of<T: Serialize>(value: &T) -> String {
 pub struct RelayStatus {
     pub format_version: u32,
     pub phase: RelayPhase,
+    /// [`digest_of`] the [`RelayConfig`] in use.
+    #[serde(default)]
+    pub relay_digest: String,
     /// Digest per dataset of the configuration in use.
     pub config_digests: BTreeMap<String, String>,
+    /// Why the mounted files are not the ones in use; absent while they are, or while they are being taken up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_refused: Option<String>,
     pub datasets: Vec<DatasetStatus>,
 }
 

@@ -175,6 +175,34 @@ impl Kubernetes {
         Ok(())
     }
 
+    /// Sets one annotation of an object that somebody else made; an absent object is success.
+    pub async fn annotate<K: Namespaced>(
+        &self,
+        namespace: &str,
+        name: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<(), Error> {
+        let what = || format!("annotate {} {namespace}/{name}", K::kind(&()));
+        let body = json!({"metadata": {"annotations": {key: value}}});
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..Default::default()
+        };
+        let api = self.api::<K>(namespace);
+        match self
+            .write(what, api.patch_metadata(name, &params, &Patch::Merge(&body)))
+            .await
+        {
+            Err(error) if error.is_not_found() => Ok(()),
+            done => {
+                done?;
+                self.metrics.wrote(ApiWrite::Apply);
+                Ok(())
+            }
+        }
+    }
+
     /// Background deletion; an absent object is success.
     pub async fn delete<K: Namespaced>(&self, namespace: &str, name: &str) -> Result<(), Error> {
         let what = || format!("delete {} {namespace}/{name}", K::kind(&()));

@@ -1,7 +1,7 @@
 //! What reader, lanes and telemetry share: the layout of the configuration, and positions.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tributary_crds::relay::{DatasetConfig, RelayConfig, RelayPhase};
 
@@ -31,6 +31,7 @@ pub struct Board {
     /// Counts assignments: a new one knows nothing of what was paused in the one before.
     pub assignments: AtomicU64,
     phase: AtomicU8,
+    config_refused: Mutex<Option<String>>,
 }
 
 /// One dataset: a topic and where its events go.
@@ -134,6 +135,7 @@ impl Board {
             polled_ms: AtomicU64::new(crate::lane::now_ms()),
             assignments: AtomicU64::new(0),
             phase: AtomicU8::new(0),
+            config_refused: Mutex::new(None),
         }
     }
 
@@ -202,6 +204,16 @@ impl Board {
         }
         let lowest = progress.tables.iter().map(|table| table.done).min()?;
         Some((lowest, progress))
+    }
+
+    /// Why the mounted files are not the ones in use.
+    pub fn config_refused(&self) -> Option<String> {
+        let refused = self.config_refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn refuse_config(&self, why: Option<String>) {
+        *self.config_refused.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     pub fn phase(&self) -> RelayPhase {

@@ -63,7 +63,7 @@ pub fn run(
             let sink = Arc::new(StarRocks::new(&config.relay.starrocks, credentials.clone())?);
             let stop = Arc::new(AtomicBool::new(false));
             let mut lanes = spawn_lanes(&board, &sink);
-            let reader = spawn_reader(board, Arc::clone(&stop), buffer_bytes)?;
+            let reader = spawn_reader(Arc::clone(&board), Arc::clone(&stop), buffer_bytes)?;
             tokio::pin!(reader);
             tokio::select! {
                 ended = &mut reader => return outcome(ended),
@@ -71,7 +71,7 @@ pub fn run(
                 Some(Err(panic)) = lanes.join_next() => anyhow::bail!("a lane ended: {panic}"),
                 _ = terminate.recv() => return outcome(drain(&stop, reader).await),
                 _ = interrupt.recv() => return outcome(drain(&stop, reader).await),
-                changed = changed(config_dir, &config) => {
+                changed = changed(config_dir, &config, &board) => {
                     outcome(drain(&stop, reader).await)?;
                     lanes.shutdown().await;
                     config = changed;
@@ -85,22 +85,21 @@ pub fn run(
 }
 
 /// Waits for files that say something else and can be used.
-async fn changed(dir: &Path, current: &Config) -> Config {
-    let mut complained = String::new();
+async fn changed(dir: &Path, current: &Config, board: &Board) -> Config {
     loop {
         tokio::time::sleep(CONFIG_EVERY).await;
         match Config::load(dir) {
-            Ok(found) if found == *current => complained.clear(),
+            Ok(found) if found == *current => board.refuse_config(None),
             Ok(found) => return found,
             // Half of a change, or a wrong one: what is in use stays in use.
             Err(error) => {
                 let text = error.to_string();
-                if text != complained {
+                if board.config_refused().as_ref() != Some(&text) {
                     tracing::error!(
                         error = text,
                         "the mounted configuration cannot be used; the one before stays in use"
                     );
-                    complained = text;
+                    board.refuse_config(Some(text));
                 }
             }
         }

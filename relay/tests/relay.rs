@@ -427,6 +427,7 @@ fn a_changed_configuration_is_taken_up_without_a_restart() {
         other => Err(other),
     });
     let before = relay.status().config_digests;
+    let settings = relay.status().relay_digest;
     relay.remap("orders", |dataset| {
         dataset.mapping_generation = 2;
         for column in &mut dataset.tables[0].columns {
@@ -443,8 +444,18 @@ fn a_changed_configuration_is_taken_up_without_a_restart() {
     let status = relay.status();
     assert_ne!(status.config_digests, before);
     assert_eq!(status.datasets[0].mapping_generation, 2);
-    // An unusable file changes nothing.
+    relay.reconfigure(|relay| relay.batch.linger_ms = 60);
+    eventually("settings taken up", || match relay.status().relay_digest {
+        same if same == settings => Err(same),
+        _ => Ok(()),
+    });
+    // An unusable file changes nothing, and is told.
+    let usable = std::fs::read(relay.path("relay.json")).unwrap();
     std::fs::write(relay.path("relay.json"), "{").unwrap();
+    eventually("refusal told", || match relay.status().config_refused {
+        Some(why) if why.contains("relay.json") => Ok(()),
+        other => Err(other),
+    });
     kafka.send(TOPIC, 0, &key(4), Some(&event("c", Some(r#"{"n": 4}"#))));
     kafka.flush();
     eventually("loaded", || {
@@ -453,6 +464,11 @@ fn a_changed_configuration_is_taken_up_without_a_restart() {
         } else {
             Err(relay.status())
         }
+    });
+    std::fs::write(relay.path("relay.json"), usable).unwrap();
+    eventually("no refusal", || match relay.status().config_refused {
+        None => Ok(()),
+        some => Err(some),
     });
 }
 

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use tributary_crds::StarRocksTable;
-use tributary_crds::names::Owner;
+use tributary_crds::names::{ANNOTATION_CONFIG_DIGEST, Owner};
 use tributary_crds::platform as crds;
 use tributary_crds::relay::digest_of;
 
@@ -57,6 +58,9 @@ fn layer(action: &Action) -> Layer {
         Action::ApplyConfigMap(_)
         | Action::DeleteConfigMap(_)
         | Action::ApplyRelay(_)
+        | Action::TouchPod { .. }
+        | Action::ApplyBudget(_)
+        | Action::DeleteBudget(_)
         | Action::StopRelay(_)
         | Action::SeedPositions(..) => Layer::Relay,
         Action::MirrorCredential(_)
@@ -138,6 +142,17 @@ async fn carry_out(
         Action::ApplyConfigMap(map) => kubernetes.apply(map.as_ref(), FIELD_MANAGER).await?,
         Action::DeleteConfigMap(name) => kubernetes.delete::<ConfigMap>(&platform_namespace, name).await?,
         Action::ApplyRelay(relay) => kubernetes.apply(relay.as_ref(), FIELD_MANAGER).await?,
+        Action::TouchPod { pod, digest } => {
+            kubernetes
+                .annotate::<Pod>(&platform_namespace, pod, ANNOTATION_CONFIG_DIGEST, digest)
+                .await?
+        }
+        Action::ApplyBudget(budget) => kubernetes.apply(budget.as_ref(), FIELD_MANAGER).await?,
+        Action::DeleteBudget(name) => {
+            kubernetes
+                .delete::<PodDisruptionBudget>(&platform_namespace, name)
+                .await?
+        }
         Action::StopRelay(name) => kubernetes.delete::<Deployment>(&platform_namespace, name).await?,
         on_connector => connector.carry_out(on_connector, memory).await?,
     }

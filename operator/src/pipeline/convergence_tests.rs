@@ -10,6 +10,16 @@ use super::validate::Accepted;
 use crate::backend::{Backend, BackendError, ErrorClass};
 use tributary_crds::relay::DatasetConfig;
 
+fn no_relay(world: &mut Observed) {
+    world.deployments.clear();
+    world.pods.clear();
+    world
+        .relays
+        .values_mut()
+        .for_each(|answer| *answer = RelayAnswer::NoPod);
+    world.relay = RelayAnswer::NoPod;
+}
+
 /// Runs until nothing is left to do; answers what was done, pass by pass.
 fn converge(world: &mut Observed, accepted: &Accepted) -> Vec<Vec<String>> {
     let mut memory = PipelineMemory::default();
@@ -72,7 +82,7 @@ fn the_connector_waits_for_tables() {
 }
 
 #[test]
-fn a_changed_mapping_is_a_new_generation_and_rolls_the_relay() {
+fn a_changed_mapping_is_a_new_generation_and_reaches_the_relay_where_it_runs() {
     let accepted = accepted();
     let mut world = empty_world(&accepted);
     converge(&mut world, &accepted);
@@ -85,7 +95,12 @@ fn a_changed_mapping_is_a_new_generation_and_rolls_the_relay() {
     let changed = accepted_of(changed);
     let passes = converge(&mut world, &changed);
     let all: Vec<&String> = passes.iter().flatten().collect();
-    assert!(all.iter().any(|a| a.contains("apply Deployment")), "{all:?}");
+    assert!(!all.iter().any(|a| a.contains("apply Deployment")), "{all:?}");
+    let at = |text: &str| all.iter().position(|a| a.contains(text));
+    assert!(
+        at("apply ConfigMap").is_some() && at("apply ConfigMap") < at("tell pod"),
+        "{all:?}"
+    );
     assert!(
         !all.iter().any(|a| a.contains("connector")),
         "the connector is left alone: {all:?}"
@@ -218,9 +233,10 @@ fn a_relay_that_runs_with_an_old_mapping_is_not_current() {
     let accepted = accepted();
     let mut world = empty_world(&accepted);
     converge(&mut world, &accepted);
-    if let RelayAnswer::Status(status) = &mut world.relay {
-        status.config_digests.insert("orders".into(), "sha256:old".into());
-    }
+    let Some(RelayAnswer::Status(status)) = world.relays.get_mut(&0) else {
+        panic!("no relay");
+    };
+    status.config_digests.insert("orders".into(), "sha256:old".into());
     let next = plan(&accepted, &world, &mut PipelineMemory::default());
     assert!(matches!(next.relay, RelayView::RollingOut(_)));
 }
@@ -240,8 +256,8 @@ fn a_topic_made_again_stops_the_lane() -> Result<(), String> {
     }
     next.actions.iter().for_each(|a| perform(&mut world, a));
     let still = plan(&accepted, &world, &mut PipelineMemory::default());
-    match (&world.deployment, still.actions.as_slice()) {
-        (None, []) => Ok(()),
+    match (world.deployments.len(), still.actions.as_slice()) {
+        (0, []) => Ok(()),
         (_, actions) => Err(format!("something goes on: {actions:?}")),
     }
 }
@@ -298,7 +314,7 @@ fn status_and_config_maps_are_nothing_but_caches() {
     converge(&mut world, &accepted);
     let before = world.ledger.clone().unwrap();
     world.config_maps.clear();
-    world.deployment = None;
+    no_relay(&mut world);
     let passes = converge(&mut world, &accepted);
     assert_eq!(world.ledger.as_ref().unwrap(), &before, "the same generations");
     let all: Vec<&String> = passes.iter().flatten().collect();
@@ -316,7 +332,7 @@ fn a_lost_ledger_is_rebuilt_above_what_the_rows_carry() {
     converge(&mut world, &accepted);
     world.ledger = Ok(Entry::default());
     world.config_maps.clear();
-    world.deployment = None;
+    no_relay(&mut world);
     let rows = Traces {
         running: None,
         in_tables: Some(7),
@@ -329,11 +345,11 @@ fn a_lost_ledger_is_rebuilt_above_what_the_rows_carry() {
     let away = BackendError::new(Backend::StarRocks, ErrorClass::Unreachable, "x", "refused");
     world.ledger = Ok(Entry::default());
     world.config_maps.clear();
-    world.deployment = None;
+    no_relay(&mut world);
     world.traces.insert("orders".into(), Err(away));
     converge(&mut world, &accepted);
     assert!(
-        world.deployment.is_none(),
+        world.deployments.is_empty(),
         "no relay runs under a guessed generation"
     );
 }
@@ -358,7 +374,7 @@ fn a_pipeline_that_comes_back_resumes_where_it_stood() {
         .positions
         .insert((TOPIC.into(), 1), position("an-older-topic"));
     world.ledger = Ok(entry);
-    (world.deployment, world.relay) = (None, RelayAnswer::NoPod);
+    no_relay(&mut world);
     world.config_maps.clear();
     world.connector = Ok(Default::default());
     let next = plan(&accepted, &world, &mut PipelineMemory::default());
@@ -422,7 +438,7 @@ fn a_paused_pipeline_starts_its_connector_without_a_relay() {
         Some("start the connector"),
         "{all:?}"
     );
-    assert!(world.deployment.is_none());
+    assert!(world.deployments.is_empty());
 }
 
 /// What the relay of the only dataset is told to write.

@@ -9,6 +9,7 @@ use super::credential::Credential;
 use super::dereference::{Connection, Referenced};
 use super::observe::Observed;
 pub(super) use super::simulate::{empty_world, offset, perform};
+pub(super) use super::simulate_relay::answer;
 use super::validate::{Accepted, validate};
 use crate::backend::connect::ConnectorStatus;
 

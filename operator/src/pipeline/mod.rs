@@ -9,10 +9,12 @@ pub mod freshness;
 mod lag_cause;
 pub mod memory;
 pub mod observe;
+pub mod observe_relay;
 mod observe_source;
 pub mod plan;
 pub mod port;
 pub mod simulate;
+mod simulate_relay;
 pub mod status;
 pub mod teardown;
 pub mod uri;
@@ -140,6 +142,8 @@ mod connector_tests;
 mod convergence_tests;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod relay_tests;
 #[cfg(test)]
 mod status_tests;
 #[cfg(test)]

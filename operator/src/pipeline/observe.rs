@@ -6,16 +6,16 @@ use std::sync::Arc;
 use futures::future::join;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use tributary_crds::StarRocksTable;
-use tributary_crds::names::{MANAGED_BY, Owner};
-use tributary_crds::relay::{ColumnSource, DatasetConfig, FORMAT_VERSION, MetaSource, RelayStatus};
+use tributary_crds::relay::{ColumnSource, DatasetConfig, MetaSource};
 
 use super::credential::Mirrored;
+use super::observe_relay::{ask, runtime};
 pub use super::observe_source::{ConnectorSeen, Heartbeat, OffsetSeen, SnapshotConnector};
 use super::observe_source::{connector, mirrored};
-use super::plan::deployment::{DATASET_KEY, PORT_ANNOTATION, uses_host_network};
-use super::port::POD_PORT;
+use super::plan::deployment::DATASET_KEY;
 use super::validate::Accepted;
 use crate::backend::kafka::TopicState;
 use crate::backend::{Backend, BackendError, BackendResult, ErrorClass};
@@ -25,9 +25,9 @@ use crate::error::Error;
 use crate::ledger::{Entry, Traces, generation_in};
 use crate::table::ddl::TableName;
 
-/// Component label of what belongs to a relay.
-pub const RELAY_COMPONENT: &str = "relay";
-pub const RELAY_ORDINAL: u32 = 0;
+pub use super::observe_relay::{
+    RELAY_COMPONENT, RELAY_ORDINAL, RelayAnswer, held_port, running_pod, selector, together,
+};
 
 pub struct Observed {
     pub topics: BackendResult<BTreeMap<String, TopicState>>,
@@ -43,21 +43,17 @@ pub struct Observed {
     pub config_maps: BTreeMap<String, ConfigMap>,
     /// This pipeline's keys of the mirrored Secret.
     pub mirrored: Result<Mirrored, Error>,
-    pub deployment: Option<Deployment>,
+    /// Relays by ordinal; also those that are no longer wanted.
+    pub deployments: BTreeMap<u32, Deployment>,
+    pub budget: Option<PodDisruptionBudget>,
     pub pods: Vec<Pod>,
-    /// Ports that other relays hold on their nodes' loopback; looked up only when this one needs such a port.
-    pub taken_ports: BTreeSet<u16>,
+    /// Ports that other relays hold on their nodes' loopback, by ordinal of ours; looked up only when these need such ports.
+    pub taken_ports: BTreeMap<u32, BTreeSet<u16>>,
+    /// What each wanted relay says.
+    pub relays: BTreeMap<u32, RelayAnswer>,
+    /// What they say together.
     pub relay: RelayAnswer,
     pub connector: BackendResult<ConnectorSeen>,
-}
-
-/// What the relay's `/status` said.
-#[derive(Debug)]
-pub enum RelayAnswer {
-    /// There is no running pod to ask.
-    NoPod,
-    Unreachable(String),
-    Status(Box<RelayStatus>),
 }
 
 pub async fn observe(
@@ -68,35 +64,29 @@ pub async fn observe(
     let platform_namespace = accepted.platform.namespace().unwrap_or_default();
     let backends = join(topics(accepted, context), connector(accepted, context));
     let (kubernetes, (topics, connector)) =
-        join(in_kubernetes(accepted, context, &platform_namespace), backends).await;
-    let Runtime {
-        config_maps,
-        deployment,
-        pods,
-        taken_ports,
-    } = kubernetes?;
+        join(runtime(accepted, context, &platform_namespace), backends).await;
+    let runtime = kubernetes?;
     let (children, foreign_children) = children(accepted, context);
     let traces = match &ledger {
-        Ok(entry) => traces(accepted, entry, &config_maps, context).await?,
+        Ok(entry) => traces(accepted, entry, &runtime.config_maps, context).await?,
         Err(_) => BTreeMap::new(),
     };
     let mirrored = mirrored(accepted, context).await;
-    let relay = match address(&pods, deployment.as_ref()) {
-        Some(address) => ask_relay(&address, context).await,
-        None => RelayAnswer::NoPod,
-    };
+    let relays = ask(accepted.effective.relay.replicas, &runtime, context).await;
     Ok(Observed {
         topics,
         children,
         foreign_children,
         ledger,
         traces,
-        config_maps,
+        config_maps: runtime.config_maps,
         mirrored,
-        deployment,
-        pods,
-        taken_ports,
-        relay,
+        deployments: runtime.deployments,
+        budget: runtime.budget,
+        pods: runtime.pods,
+        taken_ports: runtime.taken_ports,
+        relay: together(&relays),
+        relays,
         connector,
     })
 }
@@ -181,70 +171,6 @@ async fn rows_generation(
     Ok(highest.await)
 }
 
-struct Runtime {
-    config_maps: BTreeMap<String, ConfigMap>,
-    deployment: Option<Deployment>,
-    pods: Vec<Pod>,
-    taken_ports: BTreeSet<u16>,
-}
-
-async fn in_kubernetes(accepted: &Accepted, context: &Context, namespace: &str) -> Result<Runtime, Error> {
-    let owner = &accepted.effective.owner;
-    let kubernetes = &context.kubernetes;
-    let config_maps: Vec<ConfigMap> = kubernetes.list(namespace, &selector(owner)).await?;
-    let name = owner.relay_deployment(RELAY_ORDINAL);
-    let deployment: Option<Deployment> = kubernetes.get(namespace, &name).await?;
-    let pods = match &deployment {
-        Some(_) => kubernetes.list(namespace, &selector(owner)).await?,
-        None => Vec::new(),
-    };
-    let overrides = accepted
-        .platform
-        .spec
-        .relay
-        .as_ref()
-        .and_then(|r| r.pod_overrides.as_ref());
-    let taken_ports = match uses_host_network(overrides) {
-        true => taken_ports(context, namespace, &name).await?,
-        false => BTreeSet::new(),
-    };
-    Ok(Runtime {
-        config_maps: config_maps.into_iter().map(|c| (c.name_any(), c)).collect(),
-        deployment,
-        pods,
-        taken_ports,
-    })
-}
-
-/// Selects everything the operator made for a pipeline outside its namespace.
-pub fn selector(owner: &Owner) -> String {
-    let mut labels: Vec<String> = owner
-        .selector(RELAY_COMPONENT)
-        .into_iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    labels.push(format!("app.kubernetes.io/managed-by={MANAGED_BY}"));
-    labels.join(",")
-}
-
-/// Ports of relays that have the older claim on them: of two that chose the same one at the same moment, one moves.
-async fn taken_ports(context: &Context, namespace: &str, own: &str) -> Result<BTreeSet<u16>, Error> {
-    let labels =
-        format!("app.kubernetes.io/managed-by={MANAGED_BY},app.kubernetes.io/component={RELAY_COMPONENT}");
-    let all: Vec<Deployment> = context.kubernetes.list(namespace, &labels).await?;
-    let age = |d: &Deployment| (d.creation_timestamp().map(|t| t.0), d.name_any());
-    let mine = all.iter().find(|d| d.name_any() == own).map(age);
-    Ok(all
-        .iter()
-        .filter(|d| d.name_any() != own && mine.as_ref().is_none_or(|mine| age(d) < *mine))
-        .filter_map(held_port)
-        .collect())
-}
-
-pub fn held_port(deployment: &Deployment) -> Option<u16> {
-    deployment.annotations().get(PORT_ANNOTATION)?.parse().ok()
-}
-
 fn children(accepted: &Accepted, context: &Context) -> (BTreeMap<String, Arc<StarRocksTable>>, Vec<String>) {
     let namespace = &accepted.effective.owner.namespace;
     let uid = accepted.pipeline.metadata.uid.as_deref();
@@ -259,44 +185,4 @@ fn children(accepted: &Accepted, context: &Context) -> (BTreeMap<String, Arc<Sta
         .filter(|n| wanted.contains(n.as_str()))
         .collect();
     (mine.into_iter().map(|t| (t.name_any(), t)).collect(), foreign)
-}
-
-/// Where the relay answers: on the node's loopback when it has a port there, else at its pod's address.
-fn address(pods: &[Pod], deployment: Option<&Deployment>) -> Option<String> {
-    let running = pods.iter().find(|pod| {
-        pod.metadata.deletion_timestamp.is_none()
-            && pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running")
-    })?;
-    let status = running.status.as_ref()?;
-    if let Some(port) = deployment.and_then(held_port) {
-        return Some(format!("127.0.0.1:{port}"));
-    }
-    let ip = status.pod_ip.as_ref()?;
-    Some(if ip.contains(':') {
-        format!("[{ip}]:{POD_PORT}")
-    } else {
-        format!("{ip}:{POD_PORT}")
-    })
-}
-
-async fn ask_relay(address: &str, context: &Context) -> RelayAnswer {
-    let Some(client) = context.backends.http() else {
-        return RelayAnswer::Unreachable("no HTTP client could be made".to_owned());
-    };
-    let answer = async {
-        let response = client
-            .get(format!("http://{address}/status"))
-            .send()
-            .await?
-            .error_for_status()?;
-        response.json::<RelayStatus>().await
-    };
-    match answer.await {
-        Ok(status) if status.format_version != FORMAT_VERSION => RelayAnswer::Unreachable(format!(
-            "the relay speaks format {} and the operator {FORMAT_VERSION}: its image does not fit",
-            status.format_version
-        )),
-        Ok(status) => RelayAnswer::Status(Box::new(status)),
-        Err(error) => RelayAnswer::Unreachable(error.without_url().to_string()),
-    }
 }

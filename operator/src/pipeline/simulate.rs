@@ -1,16 +1,13 @@
 //! A world that does what it is told, at once and without fail: what follows from a plan when everything goes well. The command line
 //! shows with it all that will be done, not the first step alone; tests prove with it that plans converge.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tributary_crds::StarRocksTable;
-use tributary_crds::relay::{
-    DatasetConfig, DatasetStatus, FORMAT_VERSION, LaneState, RelayPhase, RelayStatus, TableStatus,
-};
 use tributary_crds::status::{Condition, ConditionStatus, TableCondition, TableReason};
 use tributary_crds::table::{LiveStatus, StarRocksTableStatus};
 
@@ -18,8 +15,8 @@ use super::credential::Mirrored;
 use super::memory::PipelineMemory;
 use super::observe::{ConnectorSeen, Heartbeat, Observed, OffsetSeen, RelayAnswer, SnapshotConnector};
 use super::plan::connector::is_stopped;
-use super::plan::deployment::DATASET_KEY;
 use super::plan::{Action, Plan, plan};
+use super::simulate_relay;
 use super::validate::Accepted;
 use crate::backend::connect::model::{InstanceStatus, TaskStatus};
 use crate::backend::connect::offsets::SourceOffset;
@@ -42,9 +39,13 @@ pub fn empty_world(accepted: &Accepted) -> Observed {
             .collect(),
         config_maps: BTreeMap::new(),
         mirrored: Ok(Mirrored::default()),
-        deployment: None,
+        deployments: BTreeMap::new(),
+        budget: None,
         pods: vec![],
-        taken_ports: BTreeSet::new(),
+        taken_ports: BTreeMap::new(),
+        relays: (0..accepted.effective.relay.replicas)
+            .map(|ordinal| (ordinal, RelayAnswer::NoPod))
+            .collect(),
         relay: RelayAnswer::NoPod,
         connector: Ok(ConnectorSeen::default()),
     }
@@ -99,10 +100,10 @@ pub fn perform(world: &mut Observed, action: &Action) {
                 .traces
                 .retain(|dataset, _| !entry.datasets.contains_key(dataset));
         }
-        Action::StopRelay(_) => {
-            world.deployment = None;
-            world.relay = RelayAnswer::NoPod;
-        }
+        Action::StopRelay(name) => simulate_relay::stop(world, name),
+        Action::TouchPod { pod, digest } => simulate_relay::touch(world, pod, digest),
+        Action::ApplyBudget(budget) => world.budget = Some(stored(budget.as_ref())),
+        Action::DeleteBudget(_) => world.budget = None,
         Action::CreateTopic(topic) => {
             let state = TopicState {
                 name: topic.name.clone(),
@@ -123,10 +124,7 @@ pub fn perform(world: &mut Observed, action: &Action) {
         Action::MirrorCredential(keys) => world.mirrored = Ok(keys.clone()),
         Action::ApplyConfigMap(map) => drop(world.config_maps.insert(map.name_any(), stored(map.as_ref()))),
         Action::DeleteConfigMap(name) => drop(world.config_maps.remove(name)),
-        Action::ApplyRelay(relay) => {
-            world.deployment = Some(stored(relay.as_ref()));
-            world.relay = RelayAnswer::Status(Box::new(relay_status(world)));
-        }
+        Action::ApplyRelay(relay) => simulate_relay::apply(world, stored(relay.as_ref())),
         on_connector => {
             if let Ok(seen) = &mut world.connector {
                 perform_on_connector(seen, on_connector);
@@ -236,45 +234,4 @@ fn ready(mut table: StarRocksTable) -> StarRocksTable {
         ..StarRocksTableStatus::default()
     });
     table
-}
-
-/// A relay that runs with the files that are in its ConfigMaps.
-fn relay_status(world: &Observed) -> RelayStatus {
-    let files: Vec<DatasetConfig> = world
-        .config_maps
-        .values()
-        .filter_map(|m| serde_json::from_str(m.data.as_ref()?.get(DATASET_KEY)?).ok())
-        .collect();
-    RelayStatus {
-        format_version: FORMAT_VERSION,
-        phase: RelayPhase::Running,
-        config_digests: files.iter().map(|f| (f.name.clone(), f.digest.clone())).collect(),
-        datasets: files
-            .iter()
-            .map(|f| DatasetStatus {
-                name: f.name.clone(),
-                topic: f.topic.name.clone(),
-                mapping_generation: f.mapping_generation,
-                lag_ms: Some(40),
-                partitions: vec![],
-                tables: f
-                    .tables
-                    .iter()
-                    .map(|t| TableStatus {
-                        entry: t.entry.clone(),
-                        database: t.database.clone(),
-                        table: t.table.clone(),
-                        lag_ms: Some(40),
-                        lane: LaneState::Idle,
-                        linger_ms: 200,
-                        rows_loaded: 0,
-                        loads: 0,
-                        overflowed: 0,
-                        overflow_truncated: 0,
-                        parked: 0,
-                    })
-                    .collect(),
-            })
-            .collect(),
-    }
 }

@@ -171,6 +171,7 @@ fn tenant(mine: &Sibling, platform: &DataPlatform, refs: &Referenced) -> Result<
 }
 
 fn limits(effective: &EffectivePipeline, platform: &DataPlatform) -> Result<(), Refused> {
+    replicas(effective, platform)?;
     let limit = platform
         .spec
         .limits
@@ -188,6 +189,26 @@ fn limits(effective: &EffectivePipeline, platform: &DataPlatform) -> Result<(), 
         (Err(error), _) => refuse(R::InvalidSpec, format!("relay.resources.limits.memory: {error}")),
         _ => Ok(()),
     }
+}
+
+fn replicas(effective: &EffectivePipeline, platform: &DataPlatform) -> Result<(), Refused> {
+    let asked = effective.relay.replicas;
+    let limit = platform.spec.limits.as_ref().and_then(|l| l.relay_replicas);
+    if let Some(limit) = limit.and_then(|limit| u32::try_from(limit).ok())
+        && asked > limit
+    {
+        let message = format!("relay.replicas: {asked} is more than the platform permits ({limit}).");
+        return refuse(R::LimitExceeded, message);
+    }
+    let topics: std::collections::BTreeSet<&String> = effective.datasets.iter().map(|d| &d.topic).collect();
+    let partitions = topics.len() * usize::try_from(effective.topics.partitions).unwrap_or_default();
+    if usize::try_from(asked).is_ok_and(|asked| asked > 1 && asked > partitions) {
+        let message = format!(
+            "relay.replicas: {asked} is more than there are partitions ({partitions}): a relay without one does nothing."
+        );
+        return refuse(R::InvalidSpec, message);
+    }
+    Ok(())
 }
 
 fn connection(

@@ -34,7 +34,7 @@ pub fn validate(platform: &DataPlatform) -> Result<(), String> {
         relay_config_map: "example".to_owned(),
         dataset_config_maps: Default::default(),
         load_credentials_secret: "example".to_owned(),
-        config_digest: String::new(),
+        ordinal: 0,
         pod_overrides: Some(overrides.clone()),
         host_port: None,
     })

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use tributary_crds::relay::{
     DatasetStatus, FORMAT_VERSION, LaneState, PartitionStatus, RelayPhase, RelayStatus, TableStatus,
+    digest_of,
 };
 
 use crate::board::{Board, Dataset};
@@ -20,6 +21,8 @@ pub fn status(board: &Board) -> RelayStatus {
     RelayStatus {
         format_version: FORMAT_VERSION,
         phase: board.phase(),
+        relay_digest: digest_of(&board.config),
+        config_refused: board.config_refused(),
         config_digests: board
             .datasets
             .iter()

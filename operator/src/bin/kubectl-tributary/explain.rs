@@ -249,10 +249,17 @@ pub(crate) fn explain(accepted: &Accepted) -> Result<Explained, serde_json::Erro
             ),
             name(
                 "relay",
-                format!(
-                    "Deployment {platform_namespace}/{}",
-                    owner.relay_deployment(RELAY_ORDINAL)
-                ),
+                match effective.relay.replicas {
+                    1 => format!(
+                        "Deployment {platform_namespace}/{}",
+                        owner.relay_deployment(RELAY_ORDINAL)
+                    ),
+                    n => format!(
+                        "{n} Deployments {platform_namespace}/{}-0…{}",
+                        owner.relay_base(),
+                        n - 1
+                    ),
+                },
             ),
             name(
                 "database",

@@ -1,13 +1,15 @@
 //! Live figures, which no status holds: the relay is asked, twice when it is behind, so that the rate shows.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{GetParams, Request};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 use tributary_crds::relay::{DatasetStatus, FORMAT_VERSION, LaneState, RelayStatus, TableStatus};
-use tributary_operator::pipeline::observe::held_port;
+use tributary_operator::pipeline::observe::{RelayAnswer, held_port, together};
 use tributary_operator::pipeline::port::POD_PORT;
 
 use crate::fetch::{Relay, within};
@@ -65,11 +67,24 @@ fn behind(dataset: &DatasetStatus) -> u64 {
         .sum()
 }
 
+/// What all relays of the pipeline say together.
 async fn ask(client: &Client, relay: &Relay) -> Result<RelayStatus, String> {
-    let deployment = relay.deployments.first().ok_or("there is no relay")?;
+    let mut answers = BTreeMap::new();
+    for (ordinal, deployment) in (0..).zip(&relay.deployments) {
+        let status = ask_one(client, relay, deployment).await?;
+        answers.insert(ordinal, RelayAnswer::Status(Box::new(status)));
+    }
+    match together(&answers) {
+        RelayAnswer::Status(status) => Ok(*status),
+        RelayAnswer::Unreachable(why) => Err(why),
+        RelayAnswer::NoPod => Err("there is no relay".to_owned()),
+    }
+}
+
+async fn ask_one(client: &Client, relay: &Relay, deployment: &Deployment) -> Result<RelayStatus, String> {
     let status = match held_port(deployment) {
         Some(port) => on_loopback(port).await?,
-        None => through_api_server(client, relay).await?,
+        None => through_api_server(client, relay, &deployment.name_any()).await?,
     };
     match status.format_version {
         FORMAT_VERSION => Ok(status),
@@ -96,10 +111,11 @@ async fn on_loopback(port: u16) -> Result<RelayStatus, String> {
         .map_err(|e| e.without_url().to_string())
 }
 
-async fn through_api_server(client: &Client, relay: &Relay) -> Result<RelayStatus, String> {
+async fn through_api_server(client: &Client, relay: &Relay, deployment: &str) -> Result<RelayStatus, String> {
     let pod = relay
         .pods
         .iter()
+        .filter(|p| p.name_any().starts_with(&format!("{deployment}-")))
         .find(|p| p.metadata.deletion_timestamp.is_none())
         .ok_or("the relay has no pod")?;
     let namespace = pod.namespace().unwrap_or_default();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
@@ -86,7 +87,8 @@ pub(crate) struct Change {
 pub(crate) struct Now {
     children: BTreeMap<String, Arc<StarRocksTable>>,
     config_maps: BTreeMap<String, ConfigMap>,
-    deployment: Option<Deployment>,
+    deployments: BTreeMap<String, Deployment>,
+    budget: Option<PodDisruptionBudget>,
     connector: Option<ConnectorConfig>,
 }
 
@@ -96,7 +98,12 @@ impl Now {
         Self {
             children: observed.children.clone(),
             config_maps: observed.config_maps.clone(),
-            deployment: observed.deployment.clone(),
+            deployments: observed
+                .deployments
+                .values()
+                .map(|d| (d.name_any(), d.clone()))
+                .collect(),
+            budget: observed.budget.clone(),
             connector: connector.and_then(|seen| seen.config.clone()),
         }
     }
@@ -167,7 +174,19 @@ impl Step {
                     format!("ConfigMap {namespace}/{name}"),
                 )
             }
-            Action::ApplyRelay(relay) => Self::applied(now.deployment.as_ref(), relay.as_ref()),
+            Action::ApplyRelay(relay) => {
+                Self::applied(now.deployments.get(&relay.name_any()), relay.as_ref())
+            }
+            Action::ApplyBudget(budget) => Self::applied(now.budget.as_ref(), budget.as_ref()),
+            Action::DeleteBudget(name) => {
+                let namespace = accepted.platform.namespace().unwrap_or_default();
+                Self::new(
+                    System::Kubernetes,
+                    Verb::Delete,
+                    format!("PodDisruptionBudget {namespace}/{name}"),
+                )
+            }
+            Action::TouchPod { .. } => Self::new(System::Kubernetes, Verb::Change, action.to_string()),
             Action::CreateConnector(config) => Self {
                 properties: config.clone(),
                 ..Self::new(

@@ -83,6 +83,7 @@ fn group(resource: &str) -> &'static str {
     match resource {
         "dataplatforms" | "tenantpipelines" | "starrockstables" => "tributary.dev",
         "deployments" => "apps",
+        "poddisruptionbudgets" => "policy",
         "events" => "events.k8s.io",
         "leases" => "coordination.k8s.io",
         _ => "",

@@ -162,7 +162,7 @@ fn create(
     actions: &mut Vec<Action>,
 ) -> ConnectorView {
     // Validation can take a minute: the relay's pod starts meanwhile.
-    if !gates.may_write() || (observed.deployment.is_none() && gates.run == Run::All) {
+    if !gates.may_write() || (observed.deployments.is_empty() && gates.run == Run::All) {
         return ConnectorView::Pending("The connector waits for its topics, its credential and the relay.");
     }
     if let Some(refusal) = waiting_refusal(memory, wanted) {

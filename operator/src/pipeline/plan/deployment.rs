@@ -1,10 +1,12 @@
-//! The Deployment of one relay ordinal: one pod, replaced by deletion first, without any right in the cluster.
+//! The Deployment of one relay ordinal: one pod, replaced by deletion first, without any right in the cluster. Nothing of it depends
+//! on what the mounted files say: the relay takes those up without a restart.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::{Value, json};
-use tributary_crds::names::{ANNOTATION_CONFIG_DIGEST, RELAY_CONTAINER};
+use tributary_crds::names::{LABEL_ORDINAL, RELAY_CONTAINER};
 use tributary_crds::relay::{
     CONFIG_DIR, CREDENTIALS_DIR, DATASETS_DIR, DEFAULT_LISTEN, LISTEN_ENV, RELAY_FILE,
 };
@@ -26,8 +28,10 @@ const GRACE_SECONDS: i64 = 75;
 pub struct RelayDeployment {
     pub namespace: String,
     pub name: String,
+    pub ordinal: u32,
+    /// Of the pipeline's relays in general.
     pub labels: BTreeMap<String, String>,
-    /// Labels that select the pods; part of `labels`.
+    /// Labels that select the pipeline's relay pods; part of `labels`.
     pub selector: BTreeMap<String, String>,
     pub image: String,
     /// `spec.resources` of the container, Kubernetes form.
@@ -37,7 +41,6 @@ pub struct RelayDeployment {
     /// ConfigMap per dataset name.
     pub dataset_config_maps: BTreeMap<String, String>,
     pub load_credentials_secret: String,
-    pub config_digest: String,
     pub pod_overrides: Option<Value>,
     /// Port on the node's loopback, for relays in the host's network.
     pub host_port: Option<u16>,
@@ -48,14 +51,36 @@ pub fn uses_host_network(pod_overrides: Option<&Value>) -> bool {
     pod_overrides.and_then(|o| o.pointer("/spec/hostNetwork")) == Some(&Value::Bool(true))
 }
 
+/// At most one relay of a pipeline is evicted at a time. For one relay alone there is none: it would only hold up its node's drain.
+pub fn budget(
+    namespace: &str,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+    selector: &BTreeMap<String, String>,
+) -> Result<PodDisruptionBudget, serde_json::Error> {
+    serde_json::from_value(json!({
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
+    }))
+}
+
 /// Renders the Deployment; fails when `podOverrides` make something that is not one.
 pub fn render(relay: &RelayDeployment) -> Result<Deployment, serde_json::Error> {
+    let ordinal = json!({LABEL_ORDINAL: relay.ordinal.to_string()});
+    let with_ordinal = |labels: &BTreeMap<String, String>| {
+        let mut labels = json!(labels);
+        merge(&mut labels, &ordinal);
+        labels
+    };
+    let (labels, selector) = (with_ordinal(&relay.labels), with_ordinal(&relay.selector));
     let mut template = template(relay);
     if let Some(overrides) = &relay.pod_overrides {
         merge(&mut template, overrides);
     }
     // Labels tie the pod to its Deployment and to us: nobody overrides them.
-    merge(&mut template, &json!({"metadata": {"labels": relay.labels}}));
+    merge(&mut template, &json!({"metadata": {"labels": labels}}));
     let mut annotations = BTreeMap::new();
     if let Some(port) = relay.host_port {
         annotations.insert(PORT_ANNOTATION, port.to_string());
@@ -66,7 +91,7 @@ pub fn render(relay: &RelayDeployment) -> Result<Deployment, serde_json::Error> 
         "metadata": {
             "name": relay.name,
             "namespace": relay.namespace,
-            "labels": relay.labels,
+            "labels": labels,
             "annotations": annotations,
         },
         "spec": {
@@ -74,7 +99,7 @@ pub fn render(relay: &RelayDeployment) -> Result<Deployment, serde_json::Error> 
             "revisionHistoryLimit": 1,
             // One owner per lane: the old pod is gone before the new one starts.
             "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": relay.selector},
+            "selector": {"matchLabels": selector},
             "template": template,
         },
     }))
@@ -82,10 +107,7 @@ pub fn render(relay: &RelayDeployment) -> Result<Deployment, serde_json::Error> 
 
 fn template(relay: &RelayDeployment) -> Value {
     json!({
-        "metadata": {
-            "labels": relay.labels,
-            "annotations": {ANNOTATION_CONFIG_DIGEST: relay.config_digest},
-        },
+        "metadata": {"labels": relay.labels},
         "spec": {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
@@ -171,6 +193,7 @@ mod tests {
         RelayDeployment {
             namespace: "tributary".into(),
             name: "relay-acme-1f6c0a9b2e-0".into(),
+            ordinal: 0,
             labels: BTreeMap::from([
                 ("tributary.dev/tenant".into(), "acme".into()),
                 ("tributary.dev/pipeline".into(), "acme".into()),
@@ -181,7 +204,6 @@ mod tests {
             relay_config_map: "relay-acme-1f6c0a9b2e-0".into(),
             dataset_config_maps: BTreeMap::from([("orders".into(), "relay-acme-1f6c0a9b2e.orders".into())]),
             load_credentials_secret: "starrocks-hot-load".into(),
-            config_digest: "sha256:1".into(),
             pod_overrides: None,
             host_port: None,
         }
@@ -196,11 +218,30 @@ mod tests {
         let d = json_of(&relay());
         assert_eq!(d.pointer("/spec/replicas"), Some(&json!(1)));
         assert_eq!(d.pointer("/spec/strategy/type"), Some(&json!("Recreate")));
+        let selector = d.pointer("/spec/selector/matchLabels").unwrap();
+        assert_eq!(
+            selector["tributary.dev/ordinal"],
+            json!("0"),
+            "siblings' pods are not its own"
+        );
         let pod = d.pointer("/spec/template/spec").unwrap();
         assert_eq!(pod["automountServiceAccountToken"], json!(false));
         assert_eq!(pod["securityContext"]["runAsNonRoot"], json!(true));
+        assert_eq!(
+            pod["securityContext"]["seccompProfile"]["type"],
+            json!("RuntimeDefault")
+        );
+        assert!(pod.get("serviceAccountName").is_none() && pod.get("hostPID").is_none());
+        let volumes = pod["volumes"].as_array().unwrap().iter();
+        let kinds: Vec<&String> = volumes
+            .flat_map(|v| v.as_object().unwrap().keys())
+            .filter(|key| *key != "name")
+            .collect();
+        assert_eq!(kinds, ["projected", "secret"], "nothing of the node, no token");
         let c = &pod["containers"][0];
-        assert_eq!(c["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
+        let restricted = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]}});
+        assert_eq!(c["securityContext"], restricted);
         assert_eq!(c["env"][0], json!({"name": LISTEN_ENV, "value": DEFAULT_LISTEN}));
         let sources = pod.pointer("/volumes/0/projected/sources").unwrap();
         assert_eq!(
@@ -231,13 +272,15 @@ mod tests {
 
     #[test]
     fn overrides_cannot_cut_a_pod_from_its_deployment() {
-        let overrides = json!({"metadata": {"labels": {"tributary.dev/pipeline": "x", "team": "a"}}});
+        let overrides = json!({"metadata": {"labels": {
+            "tributary.dev/pipeline": "x", "tributary.dev/ordinal": "7", "team": "a"}}});
         let d = json_of(&RelayDeployment {
             pod_overrides: Some(overrides),
             ..relay()
         });
         let labels = d.pointer("/spec/template/metadata/labels").unwrap();
         assert_eq!(labels["tributary.dev/pipeline"], json!("acme"));
+        assert_eq!(labels["tributary.dev/ordinal"], json!("0"));
         assert_eq!(labels["team"], json!("a"));
     }
 }

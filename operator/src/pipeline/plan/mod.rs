@@ -7,11 +7,13 @@ pub mod deployment;
 mod relay;
 mod tables;
 mod topics;
+mod workload;
 
 use std::fmt;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use tributary_crds::StarRocksTable;
 use tributary_crds::pipeline::DesiredState;
@@ -47,6 +49,13 @@ pub enum Action {
     ApplyConfigMap(Box<ConfigMap>),
     DeleteConfigMap(String),
     ApplyRelay(Box<Deployment>),
+    /// Its kubelet looks at the mounted files now instead of in a minute.
+    TouchPod {
+        pod: String,
+        digest: String,
+    },
+    ApplyBudget(Box<PodDisruptionBudget>),
+    DeleteBudget(String),
     /// Its position stays; configuration too.
     StopRelay(String),
     /// Validated first, then created without being started.
@@ -86,6 +95,9 @@ impl fmt::Display for Action {
             Self::ApplyConfigMap(map) => write!(f, "apply ConfigMap {}", map.name_any()),
             Self::DeleteConfigMap(name) => write!(f, "delete ConfigMap {name}"),
             Self::ApplyRelay(relay) => write!(f, "apply Deployment {}", relay.name_any()),
+            Self::TouchPod { pod, .. } => write!(f, "tell pod {pod} of its changed configuration"),
+            Self::ApplyBudget(budget) => write!(f, "apply PodDisruptionBudget {}", budget.name_any()),
+            Self::DeleteBudget(name) => write!(f, "delete PodDisruptionBudget {name}"),
             Self::StopRelay(name) => write!(f, "stop the relay {name}"),
             Self::CreateConnector(_) => f.write_str("create the connector, stopped"),
             Self::ConfigureConnector(_) => f.write_str("reconfigure the connector"),
@@ -154,7 +166,7 @@ pub fn plan(accepted: &Accepted, observed: &Observed, memory: &mut PipelineMemor
     let ready_below = topics == TopicsView::Ready && tables == TablesView::Ready && kept.is_none();
     let relay = match run {
         Run::All => relay::plan(accepted, observed, ready_below, &mut entry, allowed),
-        Run::Source | Run::Nothing => relay::stop(accepted, observed, &topics, allowed),
+        Run::Source | Run::Nothing => relay::stop(observed, &topics, allowed),
     };
     let gates = connector::Gates {
         topics: topics == TopicsView::Ready && observed.ledger.is_ok(),
@@ -234,9 +246,9 @@ fn take_up(
         metadata: kept.metadata.clone(),
     };
     // A relay that runs has a position of its own.
-    Ok(Some(match observed.deployment {
-        None => entry.positions.iter().map(offset).collect(),
-        Some(_) => Vec::new(),
+    Ok(Some(match observed.deployments.is_empty() {
+        true => entry.positions.iter().map(offset).collect(),
+        false => Vec::new(),
     }))
 }
 

@@ -1,22 +1,21 @@
-//! The relay: its files as ConfigMaps, its Deployment, and whether what runs is what is wanted.
+//! The relays: their files, what Kubernetes is to run, and whether what runs is what is wanted.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use serde_json::{Value, json};
-use tributary_crds::effective::EffectiveRelay;
+use tributary_crds::names::ANNOTATION_CONFIG_DIGEST;
 use tributary_crds::relay::{
-    BatchConfig, DatasetConfig, FORMAT_VERSION, KafkaConfig, PipelineIdentity, RELAY_FILE, RelayConfig,
-    RelayPhase, StarRocksConfig, digest_of,
+    BatchConfig, DatasetConfig, FORMAT_VERSION, KafkaConfig, PipelineIdentity, RelayConfig, RelayPhase,
+    RelayStatus, StarRocksConfig, digest_of,
 };
 
-use super::deployment::{self, DATASET_KEY, RelayDeployment};
+use super::deployment::DATASET_KEY;
+use super::workload::{self, Workload};
 use super::{Action, TopicsView, live_topic, tables};
-use crate::kubernetes::{is_applied, metadata};
+use crate::kubernetes::is_applied;
 use crate::ledger::{Entry, LiveTopic, Traces};
-use crate::pipeline::observe::{Observed, RELAY_COMPONENT, RELAY_ORDINAL, RelayAnswer, held_port};
-use crate::pipeline::port;
+use crate::pipeline::observe::{Observed, RelayAnswer, running_pod};
 use crate::pipeline::validate::Accepted;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +47,7 @@ pub(super) fn plan(
     actions: &mut Vec<Action>,
 ) -> RelayView {
     if !ready_below || observed.ledger.is_err() {
-        return if observed.deployment.is_some() && ready_without_change(accepted, observed) {
+        return if !observed.deployments.is_empty() && ready_without_change(accepted, observed) {
             RelayView::Current
         } else {
             RelayView::Waiting
@@ -59,57 +58,121 @@ pub(super) fn plan(
         Err(Unassigned::Unknown) => return RelayView::Waiting,
         Err(Unassigned::UsedUp(why)) => return RelayView::Unrenderable(why),
     };
-    let rendered =
-        config_maps(accepted, &files).and_then(|maps| Ok((maps, render(accepted, observed, &files)?)));
-    let (maps, deployment) = match rendered {
-        Ok(rendered) => rendered,
+    let workload = match workload::render(accepted, observed, &files) {
+        Ok(workload) => workload,
         Err(why) => return RelayView::Unrenderable(why),
     };
-    let mut current = true;
-    for map in maps.values() {
-        if !is_applied(observed.config_maps.get(&map.name_any()), map) {
-            current = false;
-            actions.push(Action::ApplyConfigMap(Box::new(map.clone())));
-        }
-    }
-    if !is_applied(observed.deployment.as_ref(), &deployment) {
-        current = false;
-        actions.push(Action::ApplyRelay(Box::new(deployment)));
-    }
-    if !current {
+    let before = actions.len();
+    apply(&workload, accepted, observed, actions);
+    if actions.len() > before {
         return RelayView::RollingOut("The relay's configuration is being applied.".to_owned());
     }
     match running(observed, &files) {
-        Err(why) => RelayView::RollingOut(why),
+        Err(why) => {
+            hurry(observed, &files, actions);
+            RelayView::RollingOut(why)
+        }
         Ok(()) => {
-            remove_stale(accepted, observed, &maps, actions);
+            remove_stale(accepted, observed, &workload.config_maps, actions);
             RelayView::Current
         }
     }
 }
 
-/// The relay is not to run: its Deployment goes, its position and its configuration stay.
-pub(super) fn stop(
-    accepted: &Accepted,
-    observed: &Observed,
-    topics: &TopicsView,
-    actions: &mut Vec<Action>,
-) -> RelayView {
-    if observed.deployment.is_some() {
-        actions.push(Action::StopRelay(
-            accepted.effective.owner.relay_deployment(RELAY_ORDINAL),
-        ));
+/// What differs from what is there. Files come before the pods that mount them.
+fn apply(workload: &Workload, accepted: &Accepted, observed: &Observed, actions: &mut Vec<Action>) {
+    for map in workload.config_maps.values() {
+        if !is_applied(observed.config_maps.get(&map.name_any()), map) {
+            actions.push(Action::ApplyConfigMap(Box::new(map.clone())));
+        }
     }
+    match &workload.budget {
+        Some(budget) if !is_applied(observed.budget.as_ref(), budget) => {
+            actions.push(Action::ApplyBudget(Box::new(budget.clone())));
+        }
+        Some(_) => {}
+        None => actions.extend(observed.budget.iter().map(|b| Action::DeleteBudget(b.name_any()))),
+    }
+    for (ordinal, deployment) in &workload.deployments {
+        let live = observed.deployments.get(ordinal);
+        let selector =
+            |d: &k8s_openapi::api::apps::v1::Deployment| d.spec.as_ref().map(|s| s.selector.clone());
+        if live.is_some_and(|live| selector(live) != selector(deployment)) {
+            // A selector is immutable: it is made anew.
+            actions.push(Action::StopRelay(deployment.name_any()));
+        } else if !is_applied(live, deployment) {
+            actions.push(Action::ApplyRelay(Box::new(deployment.clone())));
+        }
+    }
+    let wanted = accepted.effective.relay.replicas;
+    let surplus = observed.deployments.range(wanted..);
+    actions.extend(surplus.map(|(_, d)| Action::StopRelay(d.name_any())));
+}
+
+/// A changed file reaches a pod when its kubelet looks next, which takes a minute or more; a touched pod it looks at now.
+fn hurry(observed: &Observed, files: &Files, actions: &mut Vec<Action>) {
+    for (ordinal, answer) in &observed.relays {
+        let (RelayAnswer::Status(status), Some(pod)) = (answer, running_pod(&observed.pods, *ordinal)) else {
+            continue;
+        };
+        let Some(wanted) = files
+            .digest(*ordinal)
+            .filter(|_| files.stale(*ordinal, status).is_some())
+        else {
+            continue;
+        };
+        if pod.annotations().get(ANNOTATION_CONFIG_DIGEST) != Some(&wanted) {
+            actions.push(Action::TouchPod {
+                pod: pod.name_any(),
+                digest: wanted,
+            });
+        }
+    }
+}
+
+/// No relay is to run: their Deployments go, position and configuration stay.
+pub(super) fn stop(observed: &Observed, topics: &TopicsView, actions: &mut Vec<Action>) -> RelayView {
+    let running = observed.deployments.values();
+    actions.extend(running.map(|d| Action::StopRelay(d.name_any())));
     match topics.stops_the_lane() {
         true => RelayView::Halted,
         false => RelayView::Paused,
     }
 }
 
-/// Every file a relay reads.
-struct Files {
-    relay: RelayConfig,
-    datasets: Vec<DatasetConfig>,
+/// Every file the relays read.
+pub(super) struct Files {
+    /// By ordinal.
+    pub relays: Vec<RelayConfig>,
+    pub datasets: Vec<DatasetConfig>,
+}
+
+/// A file that a relay does not use as it is wanted.
+enum Stale<'a> {
+    Settings,
+    Mapping(&'a str),
+}
+
+impl Files {
+    fn relay(&self, ordinal: u32) -> Option<&RelayConfig> {
+        self.relays.get(usize::try_from(ordinal).ok()?)
+    }
+
+    /// Of everything one relay reads.
+    fn digest(&self, ordinal: u32) -> Option<String> {
+        let datasets: Vec<&String> = self.datasets.iter().map(|d| &d.digest).collect();
+        Some(digest_of(&(self.relay(ordinal)?, datasets)))
+    }
+
+    /// What a relay does not use yet.
+    fn stale(&self, ordinal: u32, status: &RelayStatus) -> Option<Stale<'_>> {
+        if Some(&status.relay_digest) != self.relay(ordinal).map(digest_of).as_ref() {
+            return Some(Stale::Settings);
+        }
+        let used = |d: &&DatasetConfig| status.config_digests.get(&d.name) == Some(&d.digest);
+        let stale = self.datasets.iter().find(|d| !used(d))?;
+        Some(Stale::Mapping(&stale.name))
+    }
 }
 
 /// Whether a relay runs at all while nothing new may be rolled out.
@@ -163,12 +226,14 @@ fn files(accepted: &Accepted, observed: &Observed, entry: &mut Entry) -> Result<
         datasets.push(file.map_err(|e| Unassigned::UsedUp(e.to_string()))?);
     }
     Ok(Files {
-        relay: relay_file(accepted),
+        relays: (0..accepted.effective.relay.replicas)
+            .map(|ordinal| relay_file(accepted, ordinal))
+            .collect(),
         datasets,
     })
 }
 
-fn relay_file(accepted: &Accepted) -> RelayConfig {
+fn relay_file(accepted: &Accepted, ordinal: u32) -> RelayConfig {
     let effective = &accepted.effective;
     let owner = &effective.owner;
     let millis = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
@@ -183,7 +248,7 @@ fn relay_file(accepted: &Accepted) -> RelayConfig {
         kafka: KafkaConfig {
             bootstrap_servers: accepted.platform.spec.kafka.bootstrap_servers.clone(),
             group_id: owner.consumer_group(),
-            group_instance_id: owner.relay_deployment(RELAY_ORDINAL),
+            group_instance_id: owner.relay_deployment(ordinal),
             heartbeat_topic: effective.heartbeat_topic(),
             heartbeat_interval_ms: millis(effective.source.heartbeat_interval),
             dead_letter_topic: Some(effective.dead_letter_topic()),
@@ -202,121 +267,36 @@ fn relay_file(accepted: &Accepted) -> RelayConfig {
     }
 }
 
-fn labels(accepted: &Accepted) -> BTreeMap<String, String> {
-    let effective = &accepted.effective;
-    effective
-        .owner
-        .labels(&effective.platform.name, &effective.tenant, RELAY_COMPONENT)
-}
-
-fn config_maps(accepted: &Accepted, files: &Files) -> Result<BTreeMap<String, ConfigMap>, String> {
-    let owner = &accepted.effective.owner;
-    let namespace = accepted.platform.namespace().unwrap_or_default();
-    let map = |name: String, key: &str, text: serde_json::Result<String>| {
-        let text = text.map_err(|e| e.to_string())?;
-        let map = ConfigMap {
-            metadata: metadata(&namespace, name.clone(), labels(accepted)),
-            data: Some(BTreeMap::from([(key.to_owned(), text)])),
-            ..ConfigMap::default()
-        };
-        Ok((name, map))
-    };
-    let relay = map(
-        owner.relay_config_map(RELAY_ORDINAL),
-        RELAY_FILE,
-        serde_json::to_string_pretty(&files.relay),
-    );
-    let datasets = files.datasets.iter().map(|d| {
-        map(
-            owner.dataset_config_map(&d.name),
-            DATASET_KEY,
-            serde_json::to_string(d),
-        )
-    });
-    std::iter::once(relay).chain(datasets).collect()
-}
-
-fn render(
-    accepted: &Accepted,
-    observed: &Observed,
-    files: &Files,
-) -> Result<k8s_openapi::api::apps::v1::Deployment, String> {
-    let effective = &accepted.effective;
-    let owner = &effective.owner;
-    let name = owner.relay_deployment(RELAY_ORDINAL);
-    let settings = accepted.platform.spec.relay.clone().unwrap_or_default();
-    let host_port = match deployment::uses_host_network(settings.pod_overrides.as_ref()) {
-        false => None,
-        true => {
-            // With the owner ID: two clusters that share a machine must not agree on a port.
-            let identity = format!("{owner}/{RELAY_ORDINAL}");
-            let held = observed.deployment.as_ref().and_then(held_port);
-            let chosen = port::choose(&identity, held, &|p| observed.taken_ports.contains(&p));
-            Some(chosen.ok_or("every port from 20000 to 29999 belongs to another relay")?)
-        }
-    };
-    let digests: BTreeMap<&str, &str> = files
-        .datasets
-        .iter()
-        .map(|d| (d.name.as_str(), d.digest.as_str()))
-        .collect();
-    let relay = RelayDeployment {
-        namespace: accepted.platform.namespace().unwrap_or_default(),
-        labels: labels(accepted),
-        selector: owner.selector(RELAY_COMPONENT),
-        image: settings.image.unwrap_or_else(|| accepted.relay_image.clone()),
-        resources: resources(&effective.relay),
-        relay_config_map: owner.relay_config_map(RELAY_ORDINAL),
-        dataset_config_maps: files
-            .datasets
-            .iter()
-            .map(|d| (d.name.clone(), owner.dataset_config_map(&d.name)))
-            .collect(),
-        load_credentials_secret: accepted
-            .platform
-            .spec
-            .starrocks
-            .hot
-            .load_credentials_secret_ref
-            .name
-            .clone(),
-        config_digest: digest_of(&(&files.relay, digests)),
-        pod_overrides: settings.pod_overrides,
-        host_port,
-        name,
-    };
-    deployment::render(&relay).map_err(|e| format!("relay.podOverrides do not give a pod template: {e}"))
-}
-
-fn resources(relay: &EffectiveRelay) -> Value {
-    let mut limits = json!({"memory": relay.limit_memory});
-    if let Some(cpu) = &relay.limit_cpu {
-        limits["cpu"] = json!(cpu);
-    }
-    json!({"requests": {"cpu": relay.requests.cpu, "memory": relay.requests.memory}, "limits": limits})
-}
-
-/// Whether a relay answers that it runs with exactly these files.
+/// Whether every relay answers that it runs with exactly these files.
 fn running(observed: &Observed, files: &Files) -> Result<(), String> {
-    let status = match &observed.relay {
-        RelayAnswer::Status(status) => status,
-        RelayAnswer::NoPod => return Err("The relay's pod is being started.".to_owned()),
-        RelayAnswer::Unreachable(_) => return Err("The relay's pod does not answer yet.".to_owned()),
-    };
-    if status.phase != RelayPhase::Running {
-        return Err("The relay waits for its partitions.".to_owned());
+    for (ordinal, answer) in &observed.relays {
+        let name = match observed.relays.len() {
+            1 => "The relay".to_owned(),
+            _ => format!("Relay {ordinal}"),
+        };
+        let status = match answer {
+            RelayAnswer::Status(status) => status,
+            RelayAnswer::NoPod => return Err(format!("{name}: its pod is being started.")),
+            RelayAnswer::Unreachable(_) => return Err(format!("{name}: its pod does not answer yet.")),
+        };
+        let stale = files.stale(*ordinal, status);
+        if let (Some(why), Some(_)) = (&status.config_refused, &stale) {
+            return Err(format!(
+                "{name} cannot use its newest configuration and goes on with the one before: {why}."
+            ));
+        }
+        match stale {
+            None if status.phase == RelayPhase::Running => {}
+            None => return Err(format!("{name} waits for its partitions.")),
+            Some(Stale::Settings) => return Err(format!("{name} does not yet use its newest settings.")),
+            Some(Stale::Mapping(dataset)) => {
+                return Err(format!(
+                    "{name} does not yet use the newest mapping of {dataset}."
+                ));
+            }
+        }
     }
-    let stale = files
-        .datasets
-        .iter()
-        .find(|d| status.config_digests.get(&d.name) != Some(&d.digest));
-    match stale {
-        Some(dataset) => Err(format!(
-            "The relay does not yet use the newest mapping of {}.",
-            dataset.name
-        )),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Once the wanted configuration runs, nothing reads what older ones needed.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
 use kube::runtime::events::EventType;
@@ -177,6 +178,7 @@ async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error
     let deployments: Vec<Deployment> = kubernetes.list(namespace, &selector).await?;
     let pods: Vec<Pod> = kubernetes.list(namespace, &selector).await?;
     let maps: Vec<ConfigMap> = kubernetes.list(namespace, &selector).await?;
+    let budgets: Vec<PodDisruptionBudget> = kubernetes.list(namespace, &selector).await?;
     let children: Vec<StarRocksTable> = kubernetes.list(&owner.namespace, "").await?;
     let entry = entry(subject, context).await;
     let uid = subject.pipeline.metadata.uid.as_deref();
@@ -199,6 +201,7 @@ async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error
             })
             .collect(),
         topics: topics(subject, &entry, context).await,
+        budgets: budgets.iter().map(ResourceExt::name_any).collect(),
         config_maps: maps.iter().map(ResourceExt::name_any).collect(),
         ledger: match &entry {
             Err(why) => Seen::Unreachable(why.clone()),
@@ -423,6 +426,10 @@ async fn carry_out(action: &Action, subject: &Subject<'_>, context: &Context) ->
             .map_err(in_kubernetes),
         Action::DeleteConfigMap(name) => kubernetes
             .delete::<ConfigMap>(namespace, name)
+            .await
+            .map_err(in_kubernetes),
+        Action::DeleteBudget(name) => kubernetes
+            .delete::<PodDisruptionBudget>(namespace, name)
             .await
             .map_err(in_kubernetes),
         Action::DeleteChild(name) => kubernetes

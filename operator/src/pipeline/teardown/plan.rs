@@ -53,6 +53,8 @@ pub struct Remains {
     /// Topics this pipeline created; looked for only when the policy deletes them.
     pub topics: Seen<Vec<String>>,
     pub config_maps: Vec<String>,
+    /// PodDisruptionBudgets.
+    pub budgets: Vec<String>,
     /// The pipeline's entry in the ledger: claims, generations, what it created.
     pub ledger: Seen<LedgerEntry>,
 }
@@ -70,6 +72,7 @@ pub enum Action {
     DeleteChild(String),
     DeleteTopics(Vec<String>),
     DeleteConfigMap(String),
+    DeleteBudget(String),
     /// Notes in the ledger that the pipeline is gone and what it had is kept.
     RetainEntry,
     /// Takes the pipeline out of the ledger: its claims are free.
@@ -199,6 +202,7 @@ fn remove_runtime(remains: &Remains, policy: DeletionPolicy) -> Stage {
         Seen::Absent | Seen::Foreign => {}
     }
     actions.extend(remains.config_maps.iter().cloned().map(Action::DeleteConfigMap));
+    actions.extend(remains.budgets.iter().cloned().map(Action::DeleteBudget));
     match (actions.is_empty(), unreachable) {
         (false, _) => Stage::Act(actions),
         (true, Some((why, what))) => Stage::Unreachable(why.clone(), Some(what.to_owned())),
@@ -263,6 +267,7 @@ mod tests {
             children: vec![],
             topics: Seen::Absent,
             config_maps: vec![],
+            budgets: vec![],
             ledger: Seen::Absent,
         }
     }
@@ -280,6 +285,7 @@ mod tests {
             }],
             topics: Seen::Ours(vec!["acme.shop.orders".into()]),
             config_maps: vec!["relay".into()],
+            budgets: vec!["relay".into()],
             ledger: Seen::Ours(LedgerEntry::Live),
         }
     }
@@ -304,6 +310,7 @@ mod tests {
             Action::DeleteConfigMap(name) => {
                 remains.config_maps.retain(|c| c != name);
             }
+            Action::DeleteBudget(name) => remains.budgets.retain(|b| b != name),
             Action::KeepPositions => assert!(
                 remains.consumer_group == Seen::Ours(()) && remains.pods == 0,
                 "positions are read once the relay is gone and before the group is"
@@ -353,6 +360,7 @@ mod tests {
                 Action::RemoveMirroredKey,
                 Action::DeleteConsumerGroup,
                 Action::DeleteConfigMap("relay".into()),
+                Action::DeleteBudget("relay".into()),
                 Action::DeleteChild("acme.orders.orders".into()),
                 Action::DeleteTopics(vec!["acme.shop.orders".into()]),
                 Action::ForgetEntry,
@@ -461,10 +469,13 @@ mod tests {
             deleting in any::<bool>(),
             topics in seen(names()),
             config_maps in names(),
+            budgets in names(),
             ledger in seen(prop_oneof![Just(LedgerEntry::Live), Just(LedgerEntry::Retained)]),
         ) -> Remains {
             let children = children.into_iter().map(|name| Child { name, deleting }).collect();
-            Remains { connector, deployments, pods, mirrored_key, consumer_group, children, topics, config_maps, ledger }
+            Remains {
+                connector, deployments, pods, mirrored_key, consumer_group, children, topics, config_maps, budgets, ledger,
+            }
         }
     }
 
