@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cel
 import yaml
 
 API_GROUP = "tributary.dev/"
@@ -27,6 +28,11 @@ class Column:
     bson: str | None
     default: str | None
     on_error: str
+    expr: cel.Node | None = None
+
+
+#: A key column that no table declares: the document's identity.
+DOC = Column("_doc", "VARCHAR(128)", "$key", None, None, None, "Reject")
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Feed:
     database: str
     collection: str
     columns: tuple[Column, ...]
+    explode: str | None = None
+    where: cel.Node | None = None
 
 
 @dataclass
@@ -84,7 +92,10 @@ def _read_pipeline(pipeline: dict, platforms: dict, standalone: dict, tables: di
         for entry in (dataset.get("hot") or {}).get("tables", []):
             database, table_name, shape = _physical(entry, namespace, spec, platforms, standalone)
             columns = _columns(shape, entry.get("columns", []))
-            _refuse_unmodelled(entry, shape, f"{name}/{dataset['name']}/{entry['name']}")
+            _refuse_unmodelled(shape, f"{name}/{dataset['name']}/{entry['name']}")
+            # The table's own condition and the pipeline's: both must hold.
+            own = shape.get("where")
+            conditions = [w for w in (own, None if "template" in entry else entry.get("where")) if w is not None]
             table = tables.setdefault(
                 (database, table_name),
                 Table(database, table_name, tuple(shape["primaryKey"]), columns),
@@ -98,6 +109,8 @@ def _read_pipeline(pipeline: dict, platforms: dict, standalone: dict, tables: di
                     database=source["database"],
                     collection=collection,
                     columns=columns,
+                    explode=(shape.get("rows") or {}).get("explode"),
+                    where=cel.parse(" && ".join(f"({c})" for c in conditions)) if conditions else None,
                 )
             )
 
@@ -136,29 +149,29 @@ def _columns(shape: dict, overrides: list[dict]) -> tuple[Column, ...]:
     unknown = by_name.keys() - {c["name"] for c in shape["columns"]}
     if unknown:
         raise Unsupported(f"override of undeclared columns: {sorted(unknown)}")
-    return tuple(_column(c, by_name.get(c["name"], {})) for c in shape["columns"])
+    declared = tuple(_column(c, by_name.get(c["name"], {})) for c in shape["columns"])
+    implicit = DOC.name in shape["primaryKey"] and all(c.name != DOC.name for c in declared)
+    return (DOC, *declared) if implicit else declared
 
 
 def _column(base: dict, override: dict) -> Column:
-    if "expr" in base or "expr" in override:
-        raise Unsupported(f"column {base['name']}: expr")
-    how = override if override.keys() & {"from", "value"} else base
+    how = override if override.keys() & {"from", "value", "expr"} else base
     return Column(
         name=base["name"],
         type=base["type"],
-        source=None if "value" in how else how.get("from", base["name"]),
+        source=None if how.keys() & {"value", "expr"} else how.get("from", base["name"]),
         value=how.get("value"),
         bson=base.get("bson"),
         default=override.get("default", base.get("default")),
         on_error=override.get("onError", base.get("onError", "Overflow")),
+        expr=cel.parse(how["expr"]) if "expr" in how else None,
     )
 
 
-def _refuse_unmodelled(entry: dict, shape: dict, where: str) -> None:
-    for name, present in {
-        "where": "where" in entry or "where" in shape,
-        "rows.explode": "explode" in (shape.get("rows") or {}),
-        "deletes: Soft": shape.get("deletes", "Hard") != "Hard",
-    }.items():
-        if present:
-            raise Unsupported(f"{where}: {name}")
+def _refuse_unmodelled(shape: dict, where: str) -> None:
+    """Soft deletes need nothing here: readers, and so the oracle, see a view without the rows of what is gone."""
+    rows = shape.get("rows") or {}
+    if rows.get("as", "Rows") != "Rows":
+        raise Unsupported(f"{where}: rows.as: {rows['as']}")
+    if shape.get("onReject", "KeepOld") != "KeepOld":
+        raise Unsupported(f"{where}: onReject: {shape['onReject']}")

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 import canonical
+import cel
 import convert
 from bson import Binary, DatetimeMS, Int64, ObjectId
 from bson import json_util
@@ -16,6 +17,8 @@ from manifests import Column, Feed, Unsupported
 ABSENT = object()
 #: Names that a path holds without brackets.
 PLAIN = re.compile(r'[^$.\[\]"\\][^.\[\]"\\]*')
+#: Sources inside the exploded element: `$element`, `$element.a.b`, `$element["odd.name"]`.
+IN_ELEMENT = re.compile(r"\$element(\.|(?=\[)|$)")
 #: Sources that only the event knows. The final state cannot tell them, so rows are checked for plausibility instead.
 VOLATILE = {"$op", "$source.ts", "$partition", "$offset"}
 
@@ -42,13 +45,54 @@ class Anything:
         return value in ("r", "c", "u") if self.source == "$op" else value is not None
 
 
-def row(document: dict, feed: Feed) -> dict[str, object]:
-    """Column values of the table's row, `_extra` included."""
+@dataclass(frozen=True)
+class Element:
+    """One element of the array that a table explodes, and its place there."""
+
+    value: object
+    ordinal: int
+
+
+def rows(document: dict, feed: Feed) -> list[dict[str, object]]:
+    """The table's rows of this document."""
+    if feed.where is not None and not _holds(feed.where, document, feed):
+        return []
+    if feed.explode is None:
+        return [row(document, feed)]
+    array = lookup(document, parse_path(feed.explode))
+    if array is ABSENT or array is None:
+        return []
+    if not isinstance(array, list):
+        raise Parked(f"{feed.explode} is no array")
+    return [row(document, feed, Element(value, ordinal)) for ordinal, value in enumerate(array)]
+
+
+def _holds(condition: cel.Node, document: dict, feed: Feed) -> bool:
+    try:
+        return cel.evaluate(condition, _names(document, feed, None)) is True
+    except cel.Failed:
+        raise Parked("where cannot be decided") from None
+
+
+def _names(document: dict, feed: Feed, element: Element | None) -> dict[str, object]:
+    meta = {"tenant": feed.tenant, "dataset": feed.dataset, "topic": feed.topic}
+    names = {"doc": document, "key": document["_id"], "meta": meta}
+    if element is not None:
+        meta["ordinal"] = element.ordinal
+        names["element"] = element.value
+    return names
+
+
+def row(document: dict, feed: Feed, element: Element | None = None) -> dict[str, object]:
+    """Column values of one row, `_extra` included."""
     values: dict[str, object] = {}
     misfits: dict[str, object] = {}
     for column in feed.columns:
-        values[column.name] = _value(document, column, feed, misfits)
-    extra = unmapped(document, [parse_path(c.source) for c in feed.columns if _reads_path(c)])
+        values[column.name] = _value(document, column, feed, element, misfits)
+    if element is None:
+        extra = unmapped(document, [parse_path(c.source) for c in feed.columns if _reads_path(c)])
+    else:
+        extra = unmapped_of_element(element.value, feed)
     extra.update(misfits)
     values["_extra"] = canonical.document({path: _kept(v) for path, v in extra.items()}) if extra else None
     return values
@@ -63,13 +107,18 @@ def _reads_path(column: Column) -> bool:
     return column.source is not None and not column.source.startswith("$")
 
 
-def _value(document: dict, column: Column, feed: Feed, misfits: dict) -> object:
+def _value(document: dict, column: Column, feed: Feed, element: Element | None, misfits: dict) -> object:
     if column.value is not None:
         return convert.from_literal(column.value, column.type)
-    if not _reads_path(column):
+    if column.expr is not None:
+        return _computed(document, column, feed, element, misfits)
+    if element is not None and column.source == "$ordinal":
+        return element.ordinal
+    in_element = element is not None and column.source is not None and IN_ELEMENT.match(column.source)
+    if not in_element and not _reads_path(column):
         return _meta(document, column, feed)
-    path = parse_path(column.source)
-    found = lookup(document, path)
+    path = parse_path(column.source[in_element.end():] if in_element else column.source)
+    found = lookup(element.value if in_element else document, path)
     if column.bson and not KEY_TYPES[column.bson](found):
         raise Parked(f"_id is not {column.bson}")
     if found is ABSENT or found is None:
@@ -80,7 +129,24 @@ def _value(document: dict, column: Column, feed: Feed, misfits: dict) -> object:
         if column.on_error == "Reject":
             raise Parked(column.name) from None
         if column.on_error == "Overflow":
-            misfits[print_path(path)] = found
+            misfits[_in_element(path) if in_element else print_path(path)] = found
+        return None
+
+
+def _computed(document: dict, column: Column, feed: Feed, element: Element | None, misfits: dict) -> object:
+    try:
+        found = cel.evaluate(column.expr, _names(document, feed, element))
+    except cel.Failed:
+        if column.on_error != "SetNull":
+            raise Unsupported(f"column {column.name}: an expression without a value and onError: {column.on_error}") from None
+        return None
+    try:
+        return _default(column) if found is None else convert.from_bson(found, column.type)
+    except convert.Misfit:
+        if column.on_error == "Reject":
+            raise Parked(column.name) from None
+        if column.on_error == "Overflow":
+            misfits[f"$expr.{column.name}"] = found
         return None
 
 
@@ -165,20 +231,39 @@ def unmapped(document: dict, mapped: list[tuple[str | int, ...]]) -> dict[str, o
     return kept
 
 
-def _collect(node: object, here: tuple, mapped: set, kept: dict) -> None:
+def unmapped_of_element(value: object, feed: Feed) -> dict[str, object]:
+    """The largest subtrees of an exploded element that no column reads. The rest of the document is another table's matter."""
+    sources = [c.source for c in feed.columns if c.source is not None]
+    mapped = {parse_path(s[m.end():]) for s in sources if (m := IN_ELEMENT.match(s))}
+    if () in mapped:
+        return {}
+    if not isinstance(value, dict):
+        return {"$element": value}
+    kept: dict[tuple, object] = {}
+    for name, child in value.items():
+        _collect(child, (name,), mapped, kept, tuple)
+    return {_in_element(path): child for path, child in kept.items()}
+
+
+def _in_element(path: tuple[str | int, ...]) -> str:
+    text = print_path(path)
+    return f"$element{text}" if text.startswith("[") or not text else f"$element.{text}"
+
+
+def _collect(node: object, here: tuple, mapped: set, kept: dict, name_of=print_path) -> None:
     if here in mapped:
         return
     below = [path for path in mapped if path[: len(here)] == here]
     if here and not below:
-        kept[print_path(here)] = node
+        kept[name_of(here)] = node
         return
     names, indexes = (any(isinstance(path[len(here)], kind) for path in below) for kind in (str, int))
     if isinstance(node, dict) and names:
         for name, child in node.items():
-            _collect(child, (*here, name), mapped, kept)
+            _collect(child, (*here, name), mapped, kept, name_of)
     elif isinstance(node, list) and indexes:
         for index, child in enumerate(node):
-            _collect(child, (*here, index), mapped, kept)
+            _collect(child, (*here, index), mapped, kept, name_of)
     else:
         # Columns expect members below, but the document holds something else here: keep it rather than lose it.
-        kept[print_path(here)] = node
+        kept[name_of(here)] = node

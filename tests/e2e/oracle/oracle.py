@@ -108,15 +108,16 @@ def _expected(table: manifests.Table, mongodb: pymongo.MongoClient, verdict: Ver
     for feed in table.feeds:
         for document in mongodb[feed.database].get_collection(feed.collection, options).find({}):
             try:
-                row = mapping.row(document, feed)
+                made = mapping.rows(document, feed)
             except mapping.Parked:
                 verdict.parked += 1
                 continue
-            key = tuple(row[name] for name in table.primary_key)
-            if key in rows:
-                raise SystemExit(f"oracle: two documents claim the row {key} of {table.label}: the key is not injective")
-            rows[key] = row
-            verdict.with_extra += row["_extra"] is not None
+            for row in made:
+                key = tuple(row[name] for name in table.primary_key)
+                if key in rows:
+                    raise SystemExit(f"oracle: two documents claim the row {key} of {table.label}: the key is not injective")
+                rows[key] = row
+                verdict.with_extra += row["_extra"] is not None
     verdict.rows = len(rows)
     return rows
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import canonical
+import cel
 import convert
 import manifests
 import mapping
@@ -46,6 +47,96 @@ def extra(**kept: tuple) -> tuple:
     return canonical.document(
         {p: canonical.document({"v": v, "t": ("string", t)}) for p, (t, v) in kept.items()}
     )
+
+
+class Expressions(unittest.TestCase):
+    def value(self, text: str, **document: object) -> object:
+        return cel.evaluate(cel.parse(text), {"doc": document, "key": ID, "meta": {"tenant": "acme"}})
+
+    def test_absent_is_null_and_null_compares_to_nothing(self) -> None:
+        for text, wanted in {
+            "doc.isTest != true": True,
+            "doc.a.b.c == null": True,
+            "doc.n > 3": False,
+            "doc.n <= 3": False,
+            "doc.n + 1": None,
+            "doc.n > 3 || true": True,
+            "!(doc.n == null)": False,
+            "doc.s": None,
+            "has(doc.a)": False,
+            "doc.n ? 1 : 2": 2,
+        }.items():
+            self.assertEqual(self.value(text), wanted, text)
+
+    def test_arithmetic_precedence_strings_and_functions(self) -> None:
+        document = {"n": 7, "f": 0.5, "s": "ab", "l": [1, {"x": "y"}], "d": Decimal128("1.0")}
+        for text, wanted in {
+            "doc.n * 2 + 1": 15,
+            "1 + doc.n * 2": 15,
+            "-doc.n / 2": -3,
+            "-doc.n % 4": -3,
+            "doc.n * doc.f": 3.5,
+            "doc.n == 7.0 && doc.s == 'ab'": True,
+            "doc.s + \"c\"": "abc",
+            "doc.l[1].x": "y",
+            "doc['n']": 7,
+            "size(doc.l) + doc.s.size()": 4,
+            "type(doc.d)": "decimal",
+            "doc.n in [1, 7]": True,
+            "doc.s.startsWith('a') ? 'yes' : 'no'": "yes",
+            "meta.tenant": "acme",
+        }.items():
+            self.assertEqual(self.value(text, **document), wanted, text)
+        for text in ("doc.s > 1", "doc.l && true", "doc.n / 0", "doc.d == doc.d", "doc.s + 1"):
+            with self.assertRaises(cel.Failed, msg=text):
+                self.value(text, **document)
+        for text in ("doc.", "1 +", "doc.n = 1", "f(doc)", "other"):
+            with self.assertRaises(cel.NotCel, msg=text):
+                self.value(text, **document)
+
+
+class Rows(unittest.TestCase):
+    def rows(self, document: dict, *columns: manifests.Column, **more: object) -> list[dict]:
+        feed = manifests.Feed("ns/p", "acme", "orders", "acme.shop.orders", "shop", "orders", (KEY, *columns), **more)
+        return mapping.rows({"_id": ID, **document}, feed)
+
+    def test_where_lets_through_only_what_is_true(self) -> None:
+        where = cel.parse("doc.n > 1")
+        for document, count in (({"n": 2}, 1), ({"n": 1}, 0), ({}, 0)):
+            self.assertEqual(len(self.rows(document, where=where)), count, document)
+        with self.assertRaises(mapping.Parked):
+            self.rows({"n": "x"}, where=where)
+
+    def test_an_array_becomes_one_row_for_each_element(self) -> None:
+        columns = [
+            column("line", "INT", "$ordinal"),
+            column("sku", "VARCHAR(9)", "$element.sku"),
+            column("status", "VARCHAR(9)", "status"),
+            manifests.Column("double", "BIGINT", None, None, None, None, "SetNull", cel.parse("element.qty * 2")),
+        ]
+        document = {"status": "paid", "items": [{"sku": "a", "qty": 2}, {"sku": "b", "qty": "x"}, {}]}
+        made = self.rows(document, *columns, explode="items")
+        names = ("line", "sku", "status", "double")
+        self.assertEqual(
+            [tuple(r[n] for n in names) for r in made],
+            [(0, "a", "paid", 4), (1, "b", "paid", None), (2, None, "paid", None)],
+        )
+        self.assertEqual(
+            [r["_extra"] for r in made],
+            [extra(**{"$element.qty": ("int", canonical.from_bson(2))}), extra(**{"$element.qty": ("string", ("string", "x"))}), None],
+        )
+        odd = self.rows({"items": [7, {"sku": 1, "a": {"b.c": True}}]}, *columns, explode="items")
+        self.assertEqual(
+            [r["_extra"] for r in odd],
+            [
+                extra(**{"$element": ("int", canonical.from_bson(7))}),
+                extra(**{"$element.sku": ("int", canonical.from_bson(1)), "$element.a": ("object", canonical.from_bson({"b.c": True}))}),
+            ],
+        )
+        for nothing in ({}, {"items": None}, {"items": []}):
+            self.assertEqual(self.rows(nothing, *columns, explode="items"), [])
+        with self.assertRaises(mapping.Parked):
+            self.rows({"items": "none"}, *columns, explode="items")
 
 
 class Mapping(unittest.TestCase):

@@ -20,13 +20,49 @@ pub fn text(url: &str) -> Result<String> {
     Ok(text)
 }
 
-fn fetch(url: &str) -> Result<(u16, String)> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+/// Sends JSON; any answer of 200 to 299 is success, and its body is returned.
+pub fn post(url: &str, body: &Value) -> Result<Value> {
+    let mut response = agent()
+        .post(url)
+        .header("content-type", "application/json")
+        .send(body.to_string())
+        .with_context(|| format!("POST {url}"))?;
+    let status = response.status().as_u16();
+    let text = response
+        .body_mut()
+        .read_to_string()
+        .with_context(|| format!("POST {url}"))?;
+    ensure!(
+        (200..300).contains(&status),
+        "POST {url} answered {status}: {text}"
+    );
+    Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// Deletes what is there, or was.
+pub fn delete(url: &str) -> Result<()> {
+    let response = agent()
+        .delete(url)
+        .call()
+        .with_context(|| format!("DELETE {url}"))?;
+    let status = response.status().as_u16();
+    ensure!(
+        (200..300).contains(&status) || status == 404,
+        "DELETE {url} answered {status}"
+    );
+    Ok(())
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
         .timeout_global(Some(CALL))
         .http_status_as_error(false)
         .build()
-        .into();
-    let mut response = agent.get(url).call().with_context(|| format!("GET {url}"))?;
+        .into()
+}
+
+fn fetch(url: &str) -> Result<(u16, String)> {
+    let mut response = agent().get(url).call().with_context(|| format!("GET {url}"))?;
     let status = response.status().as_u16();
     let text = response
         .body_mut()

@@ -3,6 +3,8 @@
 //! Everything is done as a user would: kubectl, helm, SQL by a stock client, documents by MongoDB's own driver. All of
 //! it blocks, and every wait has a deadline.
 
+pub mod bad_input;
+pub mod chaos;
 pub mod chart;
 pub mod checks;
 pub mod http;

@@ -54,6 +54,88 @@ pub fn address(kubectl: &Kubectl, pipeline: &str) -> Result<String> {
         .to_owned())
 }
 
+/// Freezes a container, or lets it go on: it keeps its connections and its memory of the world.
+pub fn freeze(info: &StageInfo, container: &str, frozen: bool) -> Result<()> {
+    let action = if frozen { "pause" } else { "resume" };
+    tasks(info, &[action, container])
+}
+
+/// Sends a signal (`SIGTERM`, `SIGKILL`) to a container.
+pub fn signal(info: &StageInfo, container: &str, signal: &str) -> Result<()> {
+    tasks(info, &["kill", "--signal", signal, container])
+}
+
+fn tasks(info: &StageInfo, args: &[&str]) -> Result<()> {
+    let node = info
+        .kubernetes
+        .as_ref()
+        .and_then(|kubernetes| kubernetes.node.as_ref());
+    let containerd = node.and_then(|node| node.containerd.as_ref());
+    let mut command = Command::new(info.bin.join("ctr"));
+    command
+        .arg("--address")
+        .arg(containerd.context("this needs the stage's own node")?)
+        .args(["-n", "k8s.io", "tasks"])
+        .args(args);
+    run(&mut command, "", Duration::from_secs(30))?
+        .ok("ctr tasks")
+        .map(drop)
+}
+
+/// The manifest of a second relay of a pipeline: the Deployment's pod once more, with a port of its own and no label by
+/// which anybody would count it in.
+pub fn twin(kubectl: &Kubectl, pipeline: &str, name: &str, port: u16) -> Result<Value> {
+    let selector = format!("app.kubernetes.io/component=relay,tributary.dev/pipeline={pipeline}");
+    let deployments = kubectl.list("deployment", &selector)?;
+    let deployment = deployments
+        .first()
+        .context("the pipeline has no relay Deployment")?;
+    let mut spec = deployment["spec"]["template"]["spec"].clone();
+    spec["restartPolicy"] = "Never".into();
+    for container in spec["containers"].as_array_mut().into_iter().flatten() {
+        for variable in container["env"].as_array_mut().into_iter().flatten() {
+            if variable["name"] == LISTEN {
+                variable["value"] = format!("127.0.0.1:{port}").into();
+            }
+        }
+        if let Some(container) = container.as_object_mut() {
+            // They would ask the other one's port.
+            container.retain(|field, _| !field.ends_with("Probe"));
+        }
+    }
+    Ok(serde_json::json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": PLATFORM_NAMESPACE},
+        "spec": spec,
+    }))
+}
+
+/// The container of a pod of that name; `None` until it runs.
+pub fn container_of(kubectl: &Kubectl, namespace: &str, name: &str) -> Result<Option<String>> {
+    let found = kubectl.get(&crate::kubectl::Object::new("pod", namespace, name))?;
+    Ok(found.and_then(|pod| running_container(&pod)))
+}
+
+fn running_container(pod: &Value) -> Option<String> {
+    let status = &pod["status"]["containerStatuses"][0];
+    status["state"]["running"].as_object()?;
+    Some(
+        status["containerID"]
+            .as_str()?
+            .trim_start_matches("containerd://")
+            .to_owned(),
+    )
+}
+
+/// The running containers of the pods with that label, in any namespace.
+pub fn containers(kubectl: &Kubectl, selector: &str) -> Result<Vec<String>> {
+    Ok(kubectl
+        .list("pod", selector)?
+        .iter()
+        .filter_map(running_container)
+        .collect())
+}
+
 fn pod(value: &Value) -> Option<RelayPod> {
     let statuses = value["status"]["containerStatuses"].as_array()?;
     let status = statuses.iter().find(|status| status["name"] == CONTAINER)?;

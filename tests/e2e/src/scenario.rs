@@ -8,19 +8,16 @@ use serde_json::Value;
 use tributary_stage::images::{ProductImages, product};
 use tributary_stage::{Options, Parts, Stage, StageInfo};
 
+use crate::chaos;
 use crate::http;
 use crate::kubectl::{Condition, Kubectl, Object};
 use crate::manifests;
 use crate::programs::{Programs, Verdict};
-use crate::relay;
 use crate::sql::Sql;
 use crate::wait::{Look, until};
 
 /// A pipeline's first row can wait for a connector's start, a snapshot and a relay's roll-out on a loaded machine.
 const FLOWING: Duration = Duration::from_secs(240);
-
-/// Operations per second of the random workload: slow enough for the stream to be live when the relay is killed.
-const STORM_RATE: u64 = 250;
 
 /// The stage and the tools to act on it. Dropping it ends the stage.
 #[derive(Debug)]
@@ -31,15 +28,6 @@ pub struct Scenario {
     pub kubectl: Kubectl,
     pub sql: Sql,
     pub programs: Programs,
-}
-
-/// What the random workload did, with a relay killed in the middle.
-#[derive(Debug, Clone)]
-pub struct Storm {
-    pub operations: u64,
-    pub seconds: f64,
-    /// The sentence about the kill.
-    pub kill: String,
 }
 
 impl Scenario {
@@ -115,23 +103,9 @@ impl Scenario {
         })
     }
 
-    /// Runs the random workload and kills the victim's relay -9 once half of it is done.
-    pub fn storm(&self, operations: u64, seed: u64, victim: &str) -> Result<Storm> {
-        let mut workload = self.programs.workload(operations, seed, STORM_RATE)?;
-        let mut kill = None;
-        let mut seconds = 0.0;
-        while let Some(progress) = workload.progress()? {
-            seconds = progress.seconds;
-            if kill.is_none() && progress.operations >= operations / 2 {
-                let limit = Duration::from_secs(120);
-                kill = Some(relay::kill_and_await(self.info(), &self.kubectl, victim, limit)?);
-            }
-        }
-        Ok(Storm {
-            operations,
-            seconds,
-            kill: kill.context("the workload ended before it was half done")?,
-        })
+    /// Runs the random workload with every trouble of [`chaos`] beside it.
+    pub fn chaos(&self, operations: u64, seed: u64) -> Result<chaos::Report> {
+        chaos::run(self.info(), &self.kubectl, &self.programs, operations, seed)
     }
 
     /// Lets the oracle compare until all is equal, for `within` at most; differences are an error.

@@ -1,6 +1,7 @@
 //! The whole line on real parts: kubectl, operator, Connect and Debezium, Kafka, relay, StarRocks. Raises the stage once.
 //!
-//! `TRIBUTARY_E2E_OPERATIONS` (default 5000) and `TRIBUTARY_E2E_SEED` size the random workload.
+//! `cargo test -p tributary-e2e --test e2e -- --chaos 50000 [--seed 7]` runs the chaos alone, at that size; without it a small
+//! one is a step among the others.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,22 +15,24 @@ use tributary_e2e::manifests::{self, PLATFORM, PLATFORM_NAMESPACE, TENANTS, sour
 use tributary_e2e::scenario::{Scenario, pipeline};
 use tributary_e2e::secrets::{self, Secret};
 use tributary_e2e::wait::{Look, until};
-use tributary_e2e::{chart, relay};
+use tributary_e2e::{bad_input, chart, relay};
 use tributary_stage::connect;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const OPERATIONS: u64 = 5000;
 /// A source where nobody is: what the servers say about it must not repeat the password.
 const NOWHERE: &str = "mongodb://reader:lost-and-4ever@127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=2000&connectTimeoutMS=2000";
+const SEED: u64 = 1;
 
 fn main() -> ExitCode {
-    // `cargo test <filter>` reaches every test binary; this one is a single scenario.
-    if std::env::args()
-        .skip(1)
-        .any(|argument| !argument.starts_with('-') && !"e2e".contains(&argument))
-    {
-        return ExitCode::SUCCESS;
-    }
+    let arguments = match Arguments::read(std::env::args().skip(1)) {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            println!("FAILED  {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     let scenario = match Scenario::raise() {
         Ok(scenario) => scenario,
         Err(error) => {
@@ -38,7 +41,10 @@ fn main() -> ExitCode {
         }
     };
     let mut checks = Checks::default();
-    run(&scenario, &mut checks);
+    match arguments.chaos {
+        Some(operations) => chaos_alone(&scenario, &mut checks, operations, arguments.seed),
+        None => run(&scenario, &mut checks, arguments.seed),
+    }
     if checks.finish() {
         ExitCode::SUCCESS
     } else {
@@ -47,8 +53,59 @@ fn main() -> ExitCode {
     }
 }
 
+#[derive(Debug, PartialEq)]
+struct Arguments {
+    /// Run nothing but the chaos, with so many operations.
+    chaos: Option<u64>,
+    seed: u64,
+}
+
+impl Arguments {
+    /// `None`: `cargo test <filter>` reaches every test binary, and the filter does not mean this one, which is a single scenario.
+    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
+        let mut read = Self {
+            chaos: None,
+            seed: SEED,
+        };
+        while let Some(argument) = arguments.next() {
+            let mut number = || -> Result<u64> {
+                let text = arguments
+                    .next()
+                    .with_context(|| format!("{argument} wants a number"))?;
+                text.parse()
+                    .with_context(|| format!("{argument} wants a number, not {text}"))
+            };
+            match argument.as_str() {
+                "--chaos" => read.chaos = Some(number()?),
+                "--seed" => read.seed = number()?,
+                filter if !filter.starts_with('-') && !"e2e".contains(filter) => return Ok(None),
+                _ => {}
+            }
+        }
+        Ok(Some(read))
+    }
+}
+
+fn chaos_alone(scenario: &Scenario, checks: &mut Checks, operations: u64, seed: u64) {
+    let applied = installed(scenario, checks)
+        && checks.check("pipelines and their Secrets are applied", || {
+            for file in &manifests::files()[2..] {
+                scenario.kubectl.apply_file(file)?;
+            }
+            for tenant in TENANTS {
+                scenario
+                    .kubectl
+                    .apply(&source_secret(tenant, scenario.mongodb_uri()?))?;
+            }
+            Ok(String::new())
+        });
+    if applied && flowing(scenario, checks) {
+        chaos(scenario, checks, operations, seed);
+    }
+}
+
 /// Without the steps of `installed` nothing later can be judged, so the first failure there ends the run.
-fn run(scenario: &Scenario, checks: &mut Checks) {
+fn run(scenario: &Scenario, checks: &mut Checks, seed: u64) {
     if !installed(scenario, checks) {
         return;
     }
@@ -57,17 +114,9 @@ fn run(scenario: &Scenario, checks: &mut Checks) {
     if !flowing(scenario, checks) {
         return;
     }
-    checks.check(
-        "random operations, the relay killed -9 in the middle, judged by the oracle",
-        || storm(scenario),
-    );
-    for tenant in TENANTS {
-        checks.check(&format!("pipeline {tenant} has caught up and says so"), || {
-            let fresh = scenario.await_pipeline(tenant, "Fresh", "True", &["WithinObjective"], 2 * MINUTE)?;
-            Ok(fresh.message)
-        });
-    }
+    chaos(scenario, checks, OPERATIONS, seed);
     checks.check("a value of another type waits in _extra", || mixed_type(scenario));
+    bad_input::check(scenario, checks);
     connect_away(scenario, checks);
     deletion(scenario, checks);
     checks.check(
@@ -182,24 +231,26 @@ fn flowing(scenario: &Scenario, checks: &mut Checks) -> bool {
     })
 }
 
-fn storm(scenario: &Scenario) -> Result<String> {
-    let number = |name: &str, default| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(default)
-    };
-    let operations = number("TRIBUTARY_E2E_OPERATIONS", OPERATIONS);
-    let storm = scenario.storm(operations, number("TRIBUTARY_E2E_SEED", 1), TENANTS[0])?;
-    let verdict = scenario.judge(&manifests::files(), 3 * MINUTE)?;
-    Ok(format!(
-        "{} operations in {:.0}s; {}; {}, equal {:.1}s after the last write",
-        storm.operations,
-        storm.seconds,
-        storm.kill,
-        verdict.sentence(),
-        verdict.waited_seconds
-    ))
+/// Every trouble at once, and in the end the tables hold what MongoDB holds.
+fn chaos(scenario: &Scenario, checks: &mut Checks, operations: u64, seed: u64) {
+    checks.check(&format!("chaos of {operations} operations, seed {seed}"), || {
+        let report = scenario.chaos(operations, seed)?;
+        Ok(report.to_string())
+    });
+    checks.check("afterwards the oracle finds no difference", || {
+        let verdict = scenario.judge(&manifests::files(), 5 * MINUTE)?;
+        Ok(format!(
+            "{}, equal {:.1}s after the last write",
+            verdict.sentence(),
+            verdict.waited_seconds
+        ))
+    });
+    for tenant in TENANTS {
+        checks.check(&format!("pipeline {tenant} has caught up and says so"), || {
+            let fresh = scenario.await_pipeline(tenant, "Fresh", "True", &["WithinObjective"], 3 * MINUTE)?;
+            Ok(fresh.message)
+        });
+    }
 }
 
 fn mixed_type(scenario: &Scenario) -> Result<String> {
@@ -292,6 +343,29 @@ fn deletion(scenario: &Scenario, checks: &mut Checks) {
             Ok(format!("{} rows kept", after.concat().concat()))
         },
     );
+    checks.check("applied again it goes on where it was, without a snapshot", || {
+        // Both deletes and the snapshot's `r` would be seen in the shared table.
+        let read = || {
+            scenario
+                .sql
+                .query("SELECT COUNT(*) FROM shop.orders WHERE tenant = 'acme' AND op = 'r'")
+        };
+        let before = read()?;
+        let id = "6592008029c8c3e4dc76256f";
+        scenario.programs.write(&[json!({
+            "insert": "shop_acme.customers", "document": {"_id": {"$oid": id}, "email": "between@example.com"},
+        })])?;
+        kubectl.apply_file(&manifests::files()[2])?;
+        scenario.await_flowing(tenant)?;
+        let select = format!("SELECT email FROM tenant_acme.customers WHERE customer_id = '{id}'");
+        scenario.await_value(&select, "between@example.com", 2 * MINUTE)?;
+        let after = read()?;
+        ensure!(
+            before == after,
+            "rows that a snapshot read: before {before:?}, after {after:?}"
+        );
+        Ok(format!("{} rows of a snapshot, as before", after.concat().concat()))
+    });
     checks.check("the other tenant is untouched", || {
         ensure!(
             scenario

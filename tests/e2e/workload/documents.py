@@ -32,7 +32,12 @@ def document(rng: random.Random, collection: str) -> dict:
 
 
 def update(rng: random.Random, collection: str) -> dict:
-    """An update of parts of a document: whole fields, one nested member, one field taken away. Paths never overlap."""
+    """An update of parts of a document: whole fields, one nested member, one field taken away; or of an array in place.
+
+    Paths never overlap.
+    """
+    if collection in ARRAYS and rng.random() < 0.3:
+        return _array_update(rng, collection)
     fresh = document(rng, collection)
     change: dict = {"$set": {name: fresh[name] for name in rng.sample(sorted(fresh), k=min(len(fresh), 2))}}
     touched = set(change["$set"])
@@ -47,6 +52,23 @@ def update(rng: random.Random, collection: str) -> dict:
     return {operator: fields for operator, fields in change.items() if fields}
 
 
+def _array_update(rng: random.Random, collection: str) -> dict:
+    """Grows an array, shrinks it from either end, empties it, or changes a member or an element of it."""
+    path, fresh, member = ARRAYS[collection]
+    element = fresh(rng)
+    # A document may hold something else there, or nothing: then the server refuses, which the workload counts.
+    return rng.choice([
+        {"$push": {path: element}},
+        {"$push": {path: {"$each": [element, fresh(rng), fresh(rng)]}}},
+        {"$pop": {path: 1}},
+        {"$pop": {path: -1}},
+        {"$set": {path: []}},
+        {"$set": {f"{path}.0{member}": rng.choice([_text(rng), rng.randint(-5, 5), None])}},
+        {"$set": {path: [fresh(rng) for _ in range(rng.randint(1, 12))]}},
+        {"$push": {path: {"$each": [], "$slice": 1}}},
+    ])
+
+
 NESTED = {
     # Members of these objects are set one by one; a document may hold a scalar there, then the server refuses the
     # update and the workload counts it as skipped.
@@ -58,6 +80,18 @@ TOP = {
     "customers": ["email", "createdAt", "loyalty", "score"],
     "orders": ["status", "total", "placedAt", "coupon", "items"],
     "products": ["name", "price", "ean", "active", "labels"],
+}
+
+
+def _line(rng: random.Random) -> object:
+    return {"sku": _word(rng), "qty": rng.randint(1, 9), "price": _money(rng)}
+
+
+#: Arrays that are changed in place: path, a new element, the member of an element that is changed alone.
+ARRAYS = {
+    "customers": ("profile.tags", lambda rng: _text(rng), ""),
+    "orders": ("items", _line, ".qty"),
+    "products": ("labels", lambda rng: rng.choice(WORDS), ""),
 }
 
 
@@ -85,7 +119,7 @@ def _order(rng: random.Random) -> dict:
         "shipping": _mostly(rng, {"address": {"city": rng.choice(CITIES), "lines": [_text(rng), _text(rng)]}, "carrier": _word(rng)}, [1, 2]),
         "meta": {"salesChannel": rng.choice(["web", "shop", 7]), "ip": f"10.0.0.{rng.randint(0, 255)}"},
         "channel": rng.choice(["phone", "fax"]),
-        "items": [{"sku": _word(rng), "qty": rng.randint(1, 9), "price": _money(rng)} for _ in range(rng.randint(0, 4))],
+        "items": [_line(rng) for _ in range(rng.randint(0, 4))],
         "coupon": rng.choice([None, "", _text(rng), {"code": _word(rng), "percent": rng.randint(1, 50)}]),
         "customerId": ObjectId(rng.randbytes(12)),
     }

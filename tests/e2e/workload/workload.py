@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import collections.abc
 import json
 import random
 import sys
@@ -17,10 +18,13 @@ import time
 
 import documents
 import pymongo
-from pymongo.errors import WriteError
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, NotPrimaryError, WriteError
 
 COLLECTIONS = ["customers", "orders", "products"]
 INSERT, UPDATE, REPLACE, DELETE = "insert", "update", "replace", "delete"
+BAD_VALUE, TYPE_MISMATCH, PATH_NOT_VIABLE = 2, 14, 28
+#: How long a server may be away before the workload gives up.
+PATIENCE_S = 60
 
 
 class Workload:
@@ -47,27 +51,48 @@ class Workload:
             index = self.rng.randrange(len(self.gone))
             if self.gone[index][0] == collection.full_name:
                 identity = self.gone.pop(index)[1]
-        collection.insert_one({"_id": identity, **documents.document(self.rng, collection.name)})
+        document = {"_id": identity, **documents.document(self.rng, collection.name)}
+        try:
+            insist(lambda: collection.insert_one(document))
+        except DuplicateKeyError:
+            # An attempt whose answer was lost had taken effect.
+            self.done["twice"] += 1
         alive.append(identity)
 
     def _update(self, collection, alive: list) -> None:
+        identity = {"_id": self.rng.choice(alive)}
+        change = documents.update(self.rng, collection.name)
         try:
-            collection.update_one({"_id": self.rng.choice(alive)}, documents.update(self.rng, collection.name))
+            insist(lambda: collection.update_one(identity, change))
         except WriteError as error:
-            # A nested $set below a scalar, as a careless application does: the server refuses it.
-            if error.code != 28:
+            # A nested $set below a scalar, a $push into what is no array, as a careless application does: refused.
+            if error.code not in (BAD_VALUE, TYPE_MISMATCH, PATH_NOT_VIABLE):
                 raise
             self.done["refused"] += 1
 
     def _replace(self, collection, alive: list) -> None:
-        collection.replace_one({"_id": self.rng.choice(alive)}, documents.document(self.rng, collection.name))
+        identity = {"_id": self.rng.choice(alive)}
+        document = documents.document(self.rng, collection.name)
+        insist(lambda: collection.replace_one(identity, document))
 
     def _delete(self, collection, alive: list) -> None:
         index = self.rng.randrange(len(alive))
         alive[index], alive[-1] = alive[-1], alive[index]
         identity = alive.pop()
-        collection.delete_one({"_id": identity})
+        insist(lambda: collection.delete_one({"_id": identity}))
         self.gone.append((collection.full_name, identity))
+
+
+def insist(write: collections.abc.Callable[[], object]) -> object:
+    """Writes again while the server is away: the driver itself tries only twice."""
+    started = time.monotonic()
+    while True:
+        try:
+            return write()
+        except (ConnectionFailure, NotPrimaryError):
+            if time.monotonic() - started > PATIENCE_S:
+                raise
+            time.sleep(0.1)
 
 
 def main() -> int:
