@@ -29,10 +29,11 @@ class Column:
     default: str | None
     on_error: str
     expr: cel.Node | None = None
+    key: bool = False
 
 
 #: A key column that no table declares: the document's identity.
-DOC = Column("_doc", "VARCHAR(128)", "$key", None, None, None, "Reject")
+DOC = Column("_doc", "VARCHAR(128)", "$key", None, None, None, "Reject", key=True)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Feed:
     columns: tuple[Column, ...]
     explode: str | None = None
     where: cel.Node | None = None
+    on_reject: str = "KeepOld"
 
 
 @dataclass
@@ -111,6 +113,7 @@ def _read_pipeline(pipeline: dict, platforms: dict, standalone: dict, tables: di
                     columns=columns,
                     explode=(shape.get("rows") or {}).get("explode"),
                     where=cel.parse(" && ".join(f"({c})" for c in conditions)) if conditions else None,
+                    on_reject=shape.get("onReject", "KeepOld"),
                 )
             )
 
@@ -149,12 +152,12 @@ def _columns(shape: dict, overrides: list[dict]) -> tuple[Column, ...]:
     unknown = by_name.keys() - {c["name"] for c in shape["columns"]}
     if unknown:
         raise Unsupported(f"override of undeclared columns: {sorted(unknown)}")
-    declared = tuple(_column(c, by_name.get(c["name"], {})) for c in shape["columns"])
+    declared = tuple(_column(c, by_name.get(c["name"], {}), c["name"] in shape["primaryKey"]) for c in shape["columns"])
     implicit = DOC.name in shape["primaryKey"] and all(c.name != DOC.name for c in declared)
     return (DOC, *declared) if implicit else declared
 
 
-def _column(base: dict, override: dict) -> Column:
+def _column(base: dict, override: dict, key: bool) -> Column:
     how = override if override.keys() & {"from", "value", "expr"} else base
     return Column(
         name=base["name"],
@@ -163,8 +166,10 @@ def _column(base: dict, override: dict) -> Column:
         value=how.get("value"),
         bson=base.get("bson"),
         default=override.get("default", base.get("default")),
-        on_error=override.get("onError", base.get("onError", "Overflow")),
+        # A key cannot be NULL.
+        on_error="Reject" if key else override.get("onError", base.get("onError", "Overflow")),
         expr=cel.parse(how["expr"]) if "expr" in how else None,
+        key=key,
     )
 
 
@@ -173,5 +178,3 @@ def _refuse_unmodelled(shape: dict, where: str) -> None:
     rows = shape.get("rows") or {}
     if rows.get("as", "Rows") != "Rows":
         raise Unsupported(f"{where}: rows.as: {rows['as']}")
-    if shape.get("onReject", "KeepOld") != "KeepOld":
-        raise Unsupported(f"{where}: onReject: {shape['onReject']}")

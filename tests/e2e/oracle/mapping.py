@@ -32,7 +32,11 @@ KEY_TYPES = {
 
 
 class Parked(Exception):
-    """The document must not be in the table at all."""
+    """No row can be made of the document as it is; what the table shows of it depends on `onReject`."""
+
+
+class Unidentified(Parked):
+    """No state of this document can be in the table."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +124,16 @@ def _value(document: dict, column: Column, feed: Feed, element: Element | None, 
     path = parse_path(column.source[in_element.end():] if in_element else column.source)
     found = lookup(element.value if in_element else document, path)
     if column.bson and not KEY_TYPES[column.bson](found):
-        raise Parked(f"_id is not {column.bson}")
+        raise Unidentified(f"_id is not {column.bson}")
     if found is ABSENT or found is None:
+        if column.key:
+            raise Parked(f"{column.name} has no value")
         return _default(column)
     try:
         return convert.from_bson(found, column.type)
     except convert.Misfit:
+        if column.key and path == ("_id",) and not in_element:
+            raise Unidentified(f"_id does not fit {column.type}") from None
         if column.on_error == "Reject":
             raise Parked(column.name) from None
         if column.on_error == "Overflow":

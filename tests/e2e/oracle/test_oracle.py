@@ -138,6 +138,19 @@ class Rows(unittest.TestCase):
         with self.assertRaises(mapping.Parked):
             self.rows({"items": "none"}, *columns, explode="items")
 
+    def test_a_key_without_a_value_parks_the_document_and_on_reject_says_what_is_left(self) -> None:
+        shape = {"primaryKey": ["_doc", "tag"], "columns": [{"name": "tag", "type": "VARCHAR(3)", "from": "$element"}]}
+        columns = manifests._columns(shape, [])
+        self.assertEqual([(c.name, c.key, c.on_error) for c in columns], [("_doc", True, "Reject"), ("tag", True, "Reject")])
+        def rows_of(tags: list, on_reject: str) -> list[dict]:
+            feed = manifests.Feed("ns/p", "acme", "o", "t", "shop", "o", columns, explode="tags", on_reject=on_reject)
+            return oracle.rows_of({"_id": ID, "tags": tags}, feed, oracle.Verdict("t"))
+        self.assertEqual([r["tag"] for r in rows_of(["a", "b"], "KeepOld")], ["a", "b"])
+        for wrong in (["a", None], ["a", "long"], ["a", 1]):
+            self.assertEqual(rows_of(wrong, "Remove"), [])
+            with self.assertRaises(manifests.Unsupported):
+                rows_of(wrong, "KeepOld")
+
 
 class Mapping(unittest.TestCase):
     def test_paths_constants_defaults_and_sources(self) -> None:

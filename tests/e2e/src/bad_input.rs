@@ -13,7 +13,7 @@ use crate::{http, wait};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// The tenant that does everything wrong.
-const TENANT: &str = "initech";
+pub(crate) const TENANT: &str = "initech";
 
 /// Runs every step; the pipelines of [`TENANTS`] flow before and after.
 pub fn check(scenario: &Scenario, checks: &mut Checks) {
@@ -30,6 +30,9 @@ pub fn check(scenario: &Scenario, checks: &mut Checks) {
     );
     checks.check("another tenant's table is out of reach", || {
         out_of_reach(scenario)
+    });
+    checks.check("a second object for one table: refused, the rows stay", || {
+        claimed_table(scenario)
     });
     checks.check("the wrong pipelines are gone with their namespace", || {
         namespace_goes(scenario)
@@ -54,7 +57,7 @@ fn odd_texts(scenario: &Scenario) -> Result<String> {
     Ok(String::new())
 }
 
-fn namespace(name: &str, tenant: &str) -> Value {
+pub(crate) fn namespace(name: &str, tenant: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": name, "labels": {"tributary.dev/platform": PLATFORM, "tributary.dev/tenant": tenant}},
@@ -62,7 +65,7 @@ fn namespace(name: &str, tenant: &str) -> Value {
 }
 
 /// A pipeline of one table; `table` is its `hot.tables[0]`.
-fn pipeline(namespace: &str, tenant: &str, table: &Value) -> Value {
+pub(crate) fn pipeline(namespace: &str, tenant: &str, table: &Value) -> Value {
     json!({
         "apiVersion": "tributary.dev/v1alpha1", "kind": "TenantPipeline",
         "metadata": {"name": tenant, "namespace": namespace},
@@ -78,7 +81,7 @@ fn pipeline(namespace: &str, tenant: &str, table: &Value) -> Value {
     })
 }
 
-fn own_table() -> Value {
+pub(crate) fn own_table() -> Value {
     json!({"name": "customers", "template": {
         "primaryKey": ["customer_id"],
         "columns": [
@@ -207,6 +210,30 @@ fn out_of_reach(scenario: &Scenario) -> Result<String> {
         "the answer tells whether the table exists: {said:?}"
     );
     Ok(said.swap_remove(0))
+}
+
+/// Its namespace may name the database, but the pipeline's own table is there.
+fn claimed_table(scenario: &Scenario) -> Result<String> {
+    let kubectl = &scenario.kubectl;
+    let space = format!("tenant-{TENANT}");
+    let mut spec = own_table()["template"].take();
+    spec["platformRef"] = json!({"name": PLATFORM, "namespace": PLATFORM_NAMESPACE});
+    spec["database"] = format!("tenant_{TENANT}").into();
+    spec["table"] = "customers".into();
+    spec["deletionPolicy"] = "Delete".into();
+    let second = json!({
+        "apiVersion": "tributary.dev/v1alpha1", "kind": "StarRocksTable",
+        "metadata": {"name": "second", "namespace": space}, "spec": spec,
+    });
+    kubectl.apply(&second.to_string())?;
+    let object = Object::new("starrockstable", &space, "second");
+    let refused = kubectl.await_condition(&object, "Ready", "False", &["TableConflict"], MINUTE)?;
+    kubectl.run(&["delete", object.kind, &object.name, "-n", &space, "--wait=false"])?;
+    kubectl.await_gone(&object, MINUTE)?;
+    // What it did not own it did not drop.
+    let count = format!("SELECT COUNT(*) FROM tenant_{TENANT}.customers");
+    scenario.await_value(&count, "0", MINUTE)?;
+    Ok(refused.message)
 }
 
 fn namespace_goes(scenario: &Scenario) -> Result<String> {

@@ -210,12 +210,24 @@ impl Chaos<'_> {
         };
         let orders = faults();
         while !self.is_over() {
-            let order = &orders[usize::try_from(random.below(orders.len() as u64))?];
-            let made = http::post(&format!("{admin}/faults"), order)?;
-            self.report.count("StarRocks faulted");
-            if order["count"].is_null() {
-                self.pause(Duration::from_secs(2));
-                http::delete(&format!("{admin}/faults/{}", made["id"]))?;
+            let chosen = usize::try_from(random.below((orders.len() + NODES.len()) as u64))?;
+            match orders.get(chosen) {
+                Some(order) => {
+                    let made = http::post(&format!("{admin}/faults"), order)?;
+                    self.report.count("StarRocks faulted");
+                    if order["count"].is_null() {
+                        self.pause(Duration::from_secs(2));
+                        http::delete(&format!("{admin}/faults/{}", made["id"]))?;
+                    }
+                }
+                None => {
+                    let (node, down) = NODES[chosen - orders.len()];
+                    let node = format!("{admin}/{node}");
+                    http::put(&node, &serde_json::from_str(down)?)?;
+                    self.report.count("StarRocks node ended");
+                    self.pause(Duration::from_secs(1));
+                    http::put(&node, &json!({"up": true}))?;
+                }
             }
             self.pause(Duration::from_millis(random.within(BETWEEN_FAULTS)));
         }
@@ -302,6 +314,13 @@ impl Chaos<'_> {
         self.kubectl.run(&args).map(drop)
     }
 }
+
+/// Processes of StarRocks that end and come back: a BE, one whose end FE has not noticed, an FE.
+const NODES: [(&str, &str); 3] = [
+    ("be/0", r#"{"up": false}"#),
+    ("be/0", r#"{"up": false, "heartbeat": true}"#),
+    ("fe/0", r#"{"up": false}"#),
+];
 
 /// Every fault that a load lives through; without `count` it stays until it is removed.
 fn faults() -> Vec<Value> {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use ureq::RequestBuilder;
+use ureq::typestate::WithBody;
 
 const CALL: Duration = Duration::from_secs(10);
 
@@ -22,19 +24,27 @@ pub fn text(url: &str) -> Result<String> {
 
 /// Sends JSON; any answer of 200 to 299 is success, and its body is returned.
 pub fn post(url: &str, body: &Value) -> Result<Value> {
-    let mut response = agent()
-        .post(url)
+    send(agent().post(url), "POST", url, body)
+}
+
+/// As [`post`], to change what is there.
+pub fn put(url: &str, body: &Value) -> Result<Value> {
+    send(agent().put(url), "PUT", url, body)
+}
+
+fn send(request: RequestBuilder<WithBody>, method: &str, url: &str, body: &Value) -> Result<Value> {
+    let mut response = request
         .header("content-type", "application/json")
         .send(body.to_string())
-        .with_context(|| format!("POST {url}"))?;
+        .with_context(|| format!("{method} {url}"))?;
     let status = response.status().as_u16();
     let text = response
         .body_mut()
         .read_to_string()
-        .with_context(|| format!("POST {url}"))?;
+        .with_context(|| format!("{method} {url}"))?;
     ensure!(
         (200..300).contains(&status),
-        "POST {url} answered {status}: {text}"
+        "{method} {url} answered {status}: {text}"
     );
     Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
 }

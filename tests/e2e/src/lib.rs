@@ -4,12 +4,15 @@
 //! it blocks, and every wait has a deadline.
 
 pub mod bad_input;
+pub mod bad_manifests;
+pub mod bad_records;
 pub mod chaos;
 pub mod chart;
 pub mod checks;
 pub mod http;
 pub mod kubectl;
 pub mod manifests;
+pub mod outages;
 pub mod process;
 pub mod programs;
 pub mod relay;

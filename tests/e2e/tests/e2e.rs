@@ -15,7 +15,7 @@ use tributary_e2e::manifests::{self, PLATFORM, PLATFORM_NAMESPACE, TENANTS, sour
 use tributary_e2e::scenario::{Scenario, pipeline};
 use tributary_e2e::secrets::{self, Secret};
 use tributary_e2e::wait::{Look, until};
-use tributary_e2e::{bad_input, chart, relay};
+use tributary_e2e::{bad_input, bad_manifests, bad_records, chart, outages, relay};
 use tributary_stage::connect;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -116,9 +116,15 @@ fn run(scenario: &Scenario, checks: &mut Checks, seed: u64) {
     }
     chaos(scenario, checks, OPERATIONS, seed);
     checks.check("a value of another type waits in _extra", || mixed_type(scenario));
+    bad_records::check(scenario, checks);
+    bad_manifests::check(scenario, checks);
     bad_input::check(scenario, checks);
     connect_away(scenario, checks);
+    outages::check(scenario, checks);
     deletion(scenario, checks);
+    checks.check("at last the oracle finds no difference", || {
+        Ok(scenario.judge(&manifests::files(), 2 * MINUTE)?.sentence())
+    });
     checks.check(
         "no credential is readable in Connect, the cluster's objects, events and logs",
         || nothing_leaked(scenario),
