@@ -97,6 +97,9 @@ fn claimed_tenant(scenario: &Scenario) -> Result<String> {
     let second = format!("tenant-{tenant}-too");
     let kubectl = &scenario.kubectl;
     kubectl.apply(&namespace(&second, tenant).to_string())?;
+    let mut secret: Value = serde_json::from_str(&source_secret(tenant, scenario.mongodb_uri()?))?;
+    secret["metadata"]["namespace"] = second.as_str().into();
+    kubectl.apply(&secret.to_string())?;
     kubectl.apply(&pipeline(&second, tenant, &own_table()).to_string())?;
     let object = Object::new("tenantpipeline", &second, tenant);
     // Its topics would be the other's too: either may be said first.

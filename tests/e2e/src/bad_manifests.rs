@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::bad_input::{TENANT, namespace, own_table, pipeline};
 use crate::checks::Checks;
 use crate::kubectl::Object;
-use crate::manifests::{TENANTS, source_secret};
+use crate::manifests::{PLATFORM, PLATFORM_NAMESPACE, TENANTS, source_secret};
 use crate::scenario::Scenario;
 use crate::wait::{Look, until};
 
@@ -44,10 +44,7 @@ pub fn check(scenario: &Scenario, checks: &mut Checks) {
         said(scenario, &table, &["primaryKey", "_id"])
     });
     checks.check("another tenant's database is out of reach", || {
-        let mut table = own_table();
-        table["template"]["database"] = format!("tenant_{}", TENANTS[0]).into();
-        table["template"]["table"] = "customers".into();
-        said(scenario, &table, &["may not name database tenant_acme"])
+        foreign_database(scenario)
     });
     for (what, field, value, reason, words) in claims() {
         checks.check(&format!("a {what} that another pipeline has is refused"), || {
@@ -148,6 +145,34 @@ fn said(scenario: &Scenario, table: &Value, words: &[&str]) -> Result<String> {
     })?;
     gone(scenario)?;
     Ok(message)
+}
+
+/// A template has no database, and an object of its own may only name its tenant's.
+fn foreign_database(scenario: &Scenario) -> Result<String> {
+    let kubectl = &scenario.kubectl;
+    let space = format!("tenant-{TENANT}");
+    let mut table = own_table();
+    table["template"]["database"] = "tenant_acme".into();
+    said(scenario, &table, &["unknown field", "template.database"])?;
+    let mut spec = own_table()["template"].take();
+    spec["platformRef"] = json!({"name": PLATFORM, "namespace": PLATFORM_NAMESPACE});
+    spec["database"] = "tenant_acme".into();
+    spec["table"] = "customers".into();
+    let foreign = json!({
+        "apiVersion": "tributary.dev/v1alpha1", "kind": "StarRocksTable",
+        "metadata": {"name": "foreign", "namespace": space}, "spec": spec,
+    });
+    kubectl.apply(&foreign.to_string())?;
+    let object = Object::new("starrockstable", &space, "foreign");
+    let refused = kubectl.await_condition(&object, "Accepted", "False", &["RefNotPermitted"], MINUTE)?;
+    ensure!(
+        refused.message.contains("may not name database tenant_acme"),
+        "the message does not say so: {}",
+        refused.message
+    );
+    kubectl.run(&["delete", object.kind, &object.name, "-n", &space, "--wait=false"])?;
+    kubectl.await_gone(&object, MINUTE)?;
+    Ok(refused.message)
 }
 
 fn claimed(

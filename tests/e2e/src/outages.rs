@@ -53,22 +53,30 @@ fn worker() -> String {
     format!("{}/{}", connect::NAMESPACE, connect::DEPLOYMENT)
 }
 
-/// Runs every step; the pipelines of [`TENANTS`] flow before and after.
-pub fn check(scenario: &Scenario, checks: &mut Checks) {
+/// Runs every step; the pipelines of [`TENANTS`] flow before and after. `one_by_one`: each server goes alone, which takes minutes;
+/// else all of them at once.
+pub fn check(scenario: &Scenario, checks: &mut Checks, one_by_one: bool) {
     checks.check(
         "every status deleted and the operator restarted: nothing changes",
         || amnesia(scenario),
     );
-    for (round, server) in [Server::Kafka, Server::StarRocks, Server::Connect]
-        .into_iter()
-        .enumerate()
-    {
-        let went_on = checks.check(&format!("a namespace goes while {server:?} is down"), || {
+    // In the order in which they come back.
+    const ALL: [Server; 3] = [Server::Kafka, Server::StarRocks, Server::Connect];
+    let rounds: Vec<&[Server]> = if one_by_one {
+        ALL.chunks(1).collect()
+    } else {
+        vec![&ALL]
+    };
+    for (round, servers) in rounds.iter().enumerate() {
+        let went_on = checks.check(&format!("a namespace goes while {servers:?} are down"), || {
             applied(scenario, round)?;
-            server.down(scenario)?;
+            servers
+                .iter()
+                .rev()
+                .try_for_each(|server| server.down(scenario))?;
             let gone = namespace_goes(scenario, round);
-            // The other steps need it, whatever came of this one.
-            server.up(scenario)?;
+            // The other steps need them, whatever came of this one.
+            servers.iter().try_for_each(|server| server.up(scenario))?;
             gone
         });
         if !went_on {
@@ -78,8 +86,8 @@ pub fn check(scenario: &Scenario, checks: &mut Checks) {
     checks.check(
         "applied again after all that: no snapshot, and nothing is missing",
         || {
-            let seen = applied(scenario, 3)?;
-            namespace_goes(scenario, 3)?;
+            let seen = applied(scenario, rounds.len())?;
+            namespace_goes(scenario, rounds.len())?;
             Ok(seen)
         },
     );

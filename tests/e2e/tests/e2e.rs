@@ -1,7 +1,7 @@
 //! The whole line on real parts: kubectl, operator, Connect and Debezium, Kafka, relay, StarRocks. Raises the stage once.
 //!
 //! `cargo test -p tributary-e2e --test e2e -- --chaos 50000 [--seed 7]` runs the chaos alone, at that size; without it a small
-//! one is a step among the others.
+//! one (`--operations`, 0 for none) is a step among the others. `--one-by-one` has servers taken away each by itself.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let mut checks = Checks::default();
     match arguments.chaos {
         Some(operations) => chaos_alone(&scenario, &mut checks, operations, arguments.seed),
-        None => run(&scenario, &mut checks, arguments.seed),
+        None => run(&scenario, &mut checks, &arguments),
     }
     if checks.finish() {
         ExitCode::SUCCESS
@@ -57,6 +57,10 @@ fn main() -> ExitCode {
 struct Arguments {
     /// Run nothing but the chaos, with so many operations.
     chaos: Option<u64>,
+    /// Operations of the chaos among the other steps.
+    operations: u64,
+    /// Take servers away one by one where a short run takes all at once.
+    one_by_one: bool,
     seed: u64,
 }
 
@@ -65,6 +69,8 @@ impl Arguments {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut read = Self {
             chaos: None,
+            operations: OPERATIONS,
+            one_by_one: false,
             seed: SEED,
         };
         while let Some(argument) = arguments.next() {
@@ -77,6 +83,8 @@ impl Arguments {
             };
             match argument.as_str() {
                 "--chaos" => read.chaos = Some(number()?),
+                "--operations" => read.operations = number()?,
+                "--one-by-one" => read.one_by_one = true,
                 "--seed" => read.seed = number()?,
                 filter if !filter.starts_with('-') && !"e2e".contains(filter) => return Ok(None),
                 _ => {}
@@ -105,7 +113,7 @@ fn chaos_alone(scenario: &Scenario, checks: &mut Checks, operations: u64, seed: 
 }
 
 /// Without the steps of `installed` nothing later can be judged, so the first failure there ends the run.
-fn run(scenario: &Scenario, checks: &mut Checks, seed: u64) {
+fn run(scenario: &Scenario, checks: &mut Checks, arguments: &Arguments) {
     if !installed(scenario, checks) {
         return;
     }
@@ -114,13 +122,15 @@ fn run(scenario: &Scenario, checks: &mut Checks, seed: u64) {
     if !flowing(scenario, checks) {
         return;
     }
-    chaos(scenario, checks, OPERATIONS, seed);
+    if arguments.operations > 0 {
+        chaos(scenario, checks, arguments.operations, arguments.seed);
+    }
     checks.check("a value of another type waits in _extra", || mixed_type(scenario));
     bad_records::check(scenario, checks);
     bad_manifests::check(scenario, checks);
     bad_input::check(scenario, checks);
     connect_away(scenario, checks);
-    outages::check(scenario, checks);
+    outages::check(scenario, checks, arguments.one_by_one);
     deletion(scenario, checks);
     checks.check("at last the oracle finds no difference", || {
         Ok(scenario.judge(&manifests::files(), 2 * MINUTE)?.sentence())
