@@ -19,7 +19,7 @@ use crate::progress::say;
 use crate::serve::Context;
 
 /// A broker that was killed on a loaded machine reads its log first.
-const LONGEST: Duration = Duration::from_secs(180);
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// What to do with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
