@@ -21,8 +21,9 @@ use crate::backend::connect::connector::{self, ConnectorSpec, ExactlyOnce};
 use crate::backend::kafka::TopicSpec;
 use crate::ledger::entry::FIRST_GENERATION;
 
-/// A change event holds a document of at most 16 MiB twice (before and after).
-const MAX_MESSAGE_BYTES: u64 = 32 << 20;
+/// A document has at most 16 MiB of BSON. As JSON inside the event's JSON a quote or a line's end takes up to four bytes for one;
+/// brokers take requests of up to 100 MiB (`socket.request.max.bytes`).
+const MAX_MESSAGE_BYTES: u64 = 80 << 20;
 
 /// A pipeline that may run, with everything it wants.
 #[derive(Clone)]
