@@ -54,6 +54,23 @@ pub enum ColumnTypeError {
 const KNOWN: &str = "BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, LARGEINT, FLOAT, DOUBLE, DECIMAL(p,s), VARCHAR(n), STRING, DATE, DATETIME, JSON, ARRAY<scalar>";
 
 impl ColumnType {
+    /// A number; its values are JSON numbers, or strings of digits where JSON's have too few.
+    pub fn is_number(&self) -> bool {
+        match self {
+            Self::TinyInt
+            | Self::SmallInt
+            | Self::Int
+            | Self::BigInt
+            | Self::LargeInt
+            | Self::Float
+            | Self::Double
+            | Self::Decimal { .. } => true,
+            Self::Boolean | Self::Varchar(_) | Self::Date | Self::DateTime | Self::Json | Self::Array(_) => {
+                false
+            }
+        }
+    }
+
     /// Whether StarRocks takes this type in a primary key, a sort key or a bucket column.
     /// Source: `CreateTableAnalyzer.analyzeKeysDesc`.
     pub fn is_key_type(&self) -> bool {

@@ -437,6 +437,27 @@ pub struct RelayStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_refused: Option<String>,
     pub datasets: Vec<DatasetStatus>,
+    /// What keeps the relay from Kafka; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<KafkaTrouble>,
+}
+
+/// No broker can be used. Reading goes on by itself once one can.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaTrouble {
+    pub cause: KafkaCause,
+    pub message: String,
+    /// Unix milliseconds.
+    pub since_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KafkaCause {
+    Unreachable,
+    AuthenticationFailed,
+    /// The brokers' certificate is not to be trusted, or TLS is spoken by one side only.
+    TlsFailed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -555,6 +576,8 @@ pub enum RetryCause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BlockedCause {
     AuthenticationFailed,
+    /// A server's certificate is not to be trusted, or it does not speak TLS as it should.
+    TlsFailed,
     UnknownTable,
     UnknownColumn,
     /// A document or a load that StarRocks or the mapping refuses.

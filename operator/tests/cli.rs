@@ -69,6 +69,7 @@ fn plans_and_explanations_of_the_examples_read_as_stored() {
             &["explain", "umbrella", "-f", PLATFORM, "-f", SHARED, "-f", TENANTS],
         ),
     ];
+    let digest = regex::Regex::new("sha256:[0-9a-f]{64}").expect("a pattern");
     for (name, code, args) in cases {
         let found = offline(args);
         assert_eq!(found.code, code, "{name}: {}{}", found.out, found.err);
@@ -77,7 +78,6 @@ fn plans_and_explanations_of_the_examples_read_as_stored() {
         }
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/cli/{name}.txt"));
         // Digests change with every detail of the contract; that they are there is enough.
-        let digest = regex::Regex::new("sha256:[0-9a-f]{64}").expect("a pattern");
         let text = digest.replace_all(&found.out, "sha256:…").into_owned();
         if std::env::var_os("TRIBUTARY_UPDATE_SNAPSHOTS").is_some() {
             std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");

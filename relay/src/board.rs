@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rdkafka::config::ClientConfig;
 use tributary_crds::relay::{DatasetConfig, RelayConfig, RelayPhase};
 
+use crate::kafka::Reach;
 use crate::lane::desk::CommitDesk;
 use crate::lane::intent::{Progress, TableProgress};
 use crate::lane::ranges::Slot;
@@ -14,6 +16,9 @@ use crate::telemetry::metrics::Metrics;
 
 pub struct Board {
     pub config: RelayConfig,
+    /// What every Kafka client begins with.
+    pub client: ClientConfig,
+    pub reach: Reach,
     pub datasets: Vec<Dataset>,
     pub lanes: Vec<Arc<Lane>>,
     pub slots: Vec<SlotState>,
@@ -114,6 +119,7 @@ impl Board {
     )]
     pub fn new(
         config: RelayConfig,
+        client: ClientConfig,
         datasets: Vec<Dataset>,
         lanes: Vec<Arc<Lane>>,
         slots: Vec<SlotState>,
@@ -123,7 +129,9 @@ impl Board {
         metrics: Metrics,
     ) -> Self {
         Self {
+            reach: Reach::new(&config.kafka),
             config,
+            client,
             datasets,
             lanes,
             slots,

@@ -11,8 +11,10 @@ use tributary_crds::relay::{
     RELAY_FILE, RelayConfig, TableConfig, VER_COLUMN,
 };
 
+use crate::access::{Access, AccessError};
 use crate::board::{Board, Dataset, Route, SlotState};
 use crate::budget::Budget;
+use crate::kafka;
 use crate::lane::batch::MAX_BODY;
 use crate::lane::desk::CommitDesk;
 use crate::lane::intent::{MAX_TABLES, TableId};
@@ -59,6 +61,8 @@ pub enum ConfigError {
     TooManyTables { dataset: String, tables: usize },
     #[error("the short names of two tables of dataset {0} are the same by accident: rename one")]
     TableIds(String),
+    #[error(transparent)]
+    Access(#[from] AccessError),
 }
 
 /// Everything the files say.
@@ -66,6 +70,7 @@ pub enum ConfigError {
 pub struct Config {
     pub relay: RelayConfig,
     pub datasets: Vec<DatasetConfig>,
+    pub access: Access,
 }
 
 impl Config {
@@ -99,7 +104,12 @@ impl Config {
             }
             datasets.push(dataset);
         }
-        let config = Self { relay, datasets };
+        let access = Access::read(&relay)?;
+        let config = Self {
+            relay,
+            datasets,
+            access,
+        };
         config.check()?;
         Ok(config)
     }
@@ -145,7 +155,9 @@ impl Config {
         let attention = Arc::new(AtomicBool::new(false));
         let buffered = Arc::new(AtomicU64::new(0));
         let desk = Arc::new(CommitDesk::default());
-        let dead_letters = DeadLetters::new(&self.relay.kafka).map(Arc::new);
+        let client = kafka::client(&self.relay.kafka, &self.access);
+        let dead_letters = self.relay.kafka.dead_letter_topic.clone();
+        let dead_letters = dead_letters.map(|topic| Arc::new(DeadLetters::new(topic, client.clone())));
         let mut planned = self.plan(&bases);
         let indexed = planned.iter().filter(|plan| !plan.index.is_empty()).count();
         let index_bytes = Budget::of_process().index as usize / indexed.max(1);
@@ -216,6 +228,7 @@ impl Config {
         });
         Board::new(
             self.relay.clone(),
+            client,
             datasets.collect(),
             lanes,
             slots,

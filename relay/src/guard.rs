@@ -10,6 +10,10 @@ pub const ABLATE_ENV: &str = "TRIBUTARY_RELAY_ABLATE";
 pub enum Guard {
     /// Rule 1: a load's label and ranges are committed before its first byte, and a new owner settles them first.
     Intents,
+    /// Rule 1: the part of a load that was taken apart is named in the announcement, and settled like the load.
+    PartIntents,
+    /// Rule 3: an `_id` of another BSON type than the key column's is not converted into it.
+    DocumentKeys,
     /// Rule 4: what a document has no more is found in the table and taken away.
     TableIsIndex,
     /// Rule 7: `u` without `after` is a delete.
@@ -18,10 +22,16 @@ pub enum Guard {
     Holes,
     /// Rule 9: a table never receives an event at or below its own position.
     TablePositions,
+    /// Rule 9: an offset the group once had is missed when it is gone.
+    LostOffsets,
+    /// Rule 10: a document that does not match leaves a tombstone only where it had a row.
+    Tombstones,
     /// Rule 12: a rejected load is taken apart per document.
     Isolation,
     /// Rule 12: a parked document is in the dead-letter topic before its offset passes.
     ParkBeforeProgress,
+    /// Rule 12: and before a load whose label would tell the next owner that its range is done.
+    ParkBeforeLoad,
     /// Rule 13: a blocked table drops its buffer and its siblings go on.
     BlockedTables,
     /// Rule 18: no load before every mapped column exists, none under an older mapping.
@@ -33,6 +43,11 @@ impl Guard {
     pub fn name(self) -> &'static str {
         match self {
             Self::Intents => "intents",
+            Self::PartIntents => "part-intents",
+            Self::DocumentKeys => "document-keys",
+            Self::LostOffsets => "lost-offsets",
+            Self::Tombstones => "tombstones",
+            Self::ParkBeforeLoad => "park-before-load",
             Self::TableIsIndex => "table-is-index",
             Self::AbsentNow => "absent-now",
             Self::Isolation => "isolation",

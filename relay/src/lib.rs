@@ -6,12 +6,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod board;
 pub mod budget;
 pub mod config;
 pub mod envelope;
 pub mod guard;
 pub mod json;
+pub mod kafka;
 pub mod lane;
 pub mod shape;
 pub mod sink;
@@ -60,10 +62,18 @@ pub fn run(
         let mut interrupt = signal(SignalKind::interrupt())?;
         loop {
             let board = Arc::clone(&current.borrow());
-            let sink = Arc::new(StarRocks::new(&config.relay.starrocks, credentials.clone())?);
+            let sink = Arc::new(StarRocks::new(
+                &config.relay.starrocks,
+                config.access.starrocks_authority.as_ref(),
+                credentials.clone(),
+            )?);
             let stop = Arc::new(AtomicBool::new(false));
             let mut lanes = spawn_lanes(&board, &sink);
-            let reader = spawn_reader(Arc::clone(&board), Arc::clone(&stop), buffer_bytes)?;
+            let ask = {
+                let (sink, runtime) = (Arc::clone(&sink), tokio::runtime::Handle::current());
+                Box::new(move |select: &str| runtime.block_on(sink.has_a_row(select)))
+            };
+            let reader = spawn_reader(Arc::clone(&board), Arc::clone(&stop), buffer_bytes, ask)?;
             tokio::pin!(reader);
             tokio::select! {
                 ended = &mut reader => return outcome(ended),
@@ -137,10 +147,11 @@ pub fn spawn_reader(
     board: Arc<Board>,
     stop: Arc<AtomicBool>,
     buffer_bytes: u64,
+    ask: source::Ask,
 ) -> anyhow::Result<tokio::sync::oneshot::Receiver<Result<(), source::SourceError>>> {
     let (done, ended) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("reader".into()).spawn(move || {
-        let result = source::Reader::new(board, stop, buffer_bytes).and_then(source::Reader::run);
+        let result = source::Reader::new(board, stop, buffer_bytes, ask).and_then(source::Reader::run);
         let _ = done.send(result);
     })?;
     Ok(ended)

@@ -113,7 +113,7 @@ fn scenario(starrocks: &StarRocks, guard: Option<Guard>) -> Result<(), String> {
         &[dataset(TOPIC, 1, tables)],
     );
     relay.reconfigure(|config| {
-        config.starrocks.mysql_endpoints = vec![starrocks.mysql()];
+        config.starrocks.mysql_endpoints = vec![starrocks.mysql.clone()];
         config.kafka.dead_letter_topic = Some(kafka.topic(LETTERS));
     });
     relay.ablate(guard);
@@ -272,6 +272,7 @@ fn the_tables_follow_the_documents_and_what_cannot_is_parked() {
     for guard in [
         Guard::TableIsIndex,
         Guard::AbsentNow,
+        Guard::Tombstones,
         Guard::Isolation,
         Guard::ParkBeforeProgress,
     ] {

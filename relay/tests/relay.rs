@@ -1,5 +1,10 @@
 //! The relay as a process, against a real broker and a scripted Stream Load endpoint.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "a condition that is not met shows the whole status it met"
+)]
+
 mod support;
 
 use serde_json::json;

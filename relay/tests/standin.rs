@@ -95,7 +95,7 @@ fn whatever_becomes_of_a_load_its_document_arrives() {
         .unwrap();
     let orders = dataset(TOPIC, 1, vec![table("orders", vec![column("n", "BIGINT", "n")])]);
     let mut relay = Relay::configure(&kafka, std::slice::from_ref(&starrocks.frontend), &[orders]);
-    relay.reconfigure(|relay| relay.starrocks.mysql_endpoints = vec![starrocks.mysql()]);
+    relay.reconfigure(|relay| relay.starrocks.mysql_endpoints = vec![starrocks.mysql.clone()]);
     relay.start();
     let faults = [
         serde_json::json!({"kind": "commit_then_fail", "count": 1}),

@@ -71,6 +71,8 @@ reasons! {
         InSync,
         NotAuthorized,
         AuthenticationFailed,
+        /// A server's certificate is not to be trusted, or TLS is spoken by one side only.
+        TlsFailed,
         NoProgress,
         /// Being taken down.
         Deleting,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use tributary_crds::relay::{BlockedCause, LaneState, RelayPhase, RelayStatus, TableStatus};
+use tributary_crds::relay::{BlockedCause, KafkaCause, LaneState, RelayPhase, RelayStatus, TableStatus};
 use tributary_crds::status::{PipelineCondition as C, PipelineReason as R, Verdict};
 
 use super::apply::{Cause, Failure, Layer};
@@ -115,7 +115,7 @@ fn relay(observed: &Observed, view: &RelayView, now_ms: u64) -> Verdict<R> {
         return Verdict::bad(R::CrashLooping, why);
     }
     if let RelayAnswer::Status(status) = &observed.relay
-        && let Some(bad) = lanes(status, now_ms)
+        && let Some(bad) = kafka(status, now_ms).or_else(|| lanes(status, now_ms))
     {
         return bad;
     }
@@ -140,6 +140,24 @@ fn relay(observed: &Observed, view: &RelayView, now_ms: u64) -> Verdict<R> {
         }
         (RelayView::Waiting, _) => Verdict::bad(R::RollingOut, "The relay waits for topics and tables."),
     }
+}
+
+/// What keeps the relay from Kafka, in its own words. A broker that restarts is no news.
+fn kafka(status: &RelayStatus, now_ms: u64) -> Option<Verdict<R>> {
+    let trouble = status.kafka.as_ref()?;
+    let long = Duration::from_millis(now_ms.saturating_sub(trouble.since_ms)) > STUCK;
+    if trouble.cause == KafkaCause::Unreachable && !long {
+        return None;
+    }
+    let reason = match trouble.cause {
+        KafkaCause::Unreachable => R::BackendUnavailable,
+        KafkaCause::AuthenticationFailed => R::AuthenticationFailed,
+        KafkaCause::TlsFailed => R::TlsFailed,
+    };
+    Some(Verdict::bad(
+        reason,
+        format!("The relay cannot use Kafka: {}.", trouble.message),
+    ))
 }
 
 /// The first lane that stands still, or has been retrying the same load for long.
@@ -184,6 +202,7 @@ fn lanes(status: &RelayStatus, now_ms: u64) -> Option<Verdict<R>> {
 fn blocked(cause: BlockedCause) -> R {
     match cause {
         BlockedCause::AuthenticationFailed => R::AuthenticationFailed,
+        BlockedCause::TlsFailed => R::TlsFailed,
         BlockedCause::UnknownTable | BlockedCause::UnknownColumn | BlockedCause::LoadsRejected => {
             R::LoadsRejected
         }
@@ -196,7 +215,10 @@ fn blocked(cause: BlockedCause) -> R {
 /// Whether rows still land: then a control endpoint that is away does not clear `Ready`.
 pub fn rows_land(observed: &Observed, now_ms: u64) -> bool {
     match &observed.relay {
-        RelayAnswer::Status(status) => status.phase == RelayPhase::Running && lanes(status, now_ms).is_none(),
+        RelayAnswer::Status(status) => {
+            let troubled = kafka(status, now_ms).is_some() || lanes(status, now_ms).is_some();
+            status.phase == RelayPhase::Running && !troubled
+        }
         RelayAnswer::NoPod | RelayAnswer::Unreachable(_) => false,
     }
 }

@@ -99,6 +99,7 @@ fn status(world: &Observed, ordinal: u32) -> Option<RelayStatus> {
         config_refused: None,
         config_digests: files.iter().map(|f| (f.name.clone(), f.digest.clone())).collect(),
         datasets: files.iter().map(|f| dataset(f, ordinal)).collect(),
+        kafka: None,
     })
 }
 

@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use tributary_crds::TenantPipeline;
 use tributary_crds::pipeline::TenantPipelineStatus;
-use tributary_crds::relay::{BlockedCause, LaneState, RetryCause};
+use tributary_crds::relay::{BlockedCause, KafkaCause, KafkaTrouble, LaneState, RetryCause};
 use tributary_crds::status::find;
 
 use super::apply::{Cause, Failure, Layer};
@@ -147,6 +147,36 @@ fn a_blocked_lane_names_its_place_and_waits_for_a_person() {
             .as_deref()
             .unwrap_or_default()
             .contains("partition 2, offset 7")
+    );
+}
+
+#[test]
+fn a_relay_that_kafka_keeps_out_says_why() {
+    let accepted = accepted();
+    let relay_ready = |cause, age_ms: u64| {
+        let mut world = settled(&accepted);
+        if let RelayAnswer::Status(status) = &mut world.relay {
+            status.kafka = Some(KafkaTrouble {
+                cause,
+                message: "k:9093 refuses the password".into(),
+                since_ms: 1_800_000_000_000 - age_ms,
+            });
+        }
+        let mut memory = PipelineMemory::default();
+        word(
+            &seen_at(&pipeline(), &accepted, &world, &mut memory, at(0)),
+            "RelayReady",
+        )
+    };
+    assert_eq!(
+        relay_ready(KafkaCause::AuthenticationFailed, 0),
+        "False/AuthenticationFailed"
+    );
+    assert_eq!(relay_ready(KafkaCause::TlsFailed, 0), "False/TlsFailed");
+    assert_eq!(relay_ready(KafkaCause::Unreachable, 5_000), "True/Running");
+    assert_eq!(
+        relay_ready(KafkaCause::Unreachable, 90_000),
+        "False/BackendUnavailable"
     );
 }
 

@@ -67,6 +67,13 @@ impl Index {
         for document in &batch.documents {
             let id = (document.plan, document.id.clone());
             let old = held.get(&id).map(Vec::as_slice).unwrap_or_default();
+            // What a filter that asks nobody would do: rows for documents that never were.
+            if old.is_empty() && document.keys.is_empty() && !Guard::Tombstones.holds() {
+                let key = self.plans[document.plan].key_of(&document.id);
+                let mut row = Vec::new();
+                self.plans[document.plan].delete(&key, document.ver, &mut row);
+                gone.push((document.origin, key.len(), row));
+            }
             for key in vanished(old, &document.keys) {
                 let mut row = Vec::new();
                 self.plans[document.plan].delete(key, document.ver, &mut row);

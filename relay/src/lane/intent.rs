@@ -1,14 +1,14 @@
 //! What a partition's committed offset says beside the offset: how far each table is, and which load is on its way.
 //!
 //! Committed before a load's first byte (correctness rule 1), read by the next owner. The text is `tb1.` and base64 of a few
-//! packed numbers. Kafka takes 4096 UTF-16 characters; with [`MAX_TABLES`] tables per dataset (checked when the configuration
+//! packed numbers; `tb2.` where a load's part is named, which an older relay must not pass over. Kafka takes 4096 UTF-16 characters; with [`MAX_TABLES`] tables per dataset (checked when the configuration
 //! is read) the longest possible text is shorter, so there is no case of "does not fit" at run time.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::label::{HASH_LEN, Label};
+use super::label::{HASH_LEN, Label, Piece};
 
 /// Kafka's bound (`offset.metadata.max.bytes`, counted in UTF-16 characters).
 pub const MAX_METADATA: usize = 4096;
@@ -16,6 +16,7 @@ pub const MAX_METADATA: usize = 4096;
 pub const MAX_TABLES: usize = 32;
 
 const PREFIX: &str = "tb1.";
+const PREFIX_WITH_PIECE: &str = "tb2.";
 /// Any version of this format.
 const FAMILY: &str = "tb";
 
@@ -44,6 +45,15 @@ pub struct Intent {
     pub end: i64,
     /// How many partitions the load covers: whether an owner has all of it.
     pub partitions: u16,
+    /// The load was rejected as a whole, and this part of it is on its way.
+    pub piece: Option<Piece>,
+}
+
+/// What follows a table's position.
+mod flag {
+    pub(super) const INTENT: u8 = 1;
+    pub(super) const PARTITION: u8 = 2;
+    pub(super) const PIECE: u8 = 4;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +92,14 @@ impl Progress {
                 out.push(0);
                 continue;
             };
-            out.push(if intent.label.part.is_some() { 2 } else { 1 });
+            let mut flags = flag::INTENT;
+            if intent.label.part.is_some() {
+                flags = flag::PARTITION;
+            }
+            if intent.piece.is_some() {
+                flags |= flag::PIECE;
+            }
+            out.push(flags);
             put(&mut out, u64::from(intent.label.generation));
             out.extend_from_slice(&intent.label.hash);
             if let Some(part) = intent.label.part {
@@ -90,13 +107,24 @@ impl Progress {
             }
             put(&mut out, distance(table.done, intent.end));
             put(&mut out, u64::from(intent.partitions));
+            if let Some(piece) = intent.piece {
+                out.extend_from_slice(&piece.0);
+            }
         }
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(out))
+        let named = |table: &TableProgress| table.intent.is_some_and(|intent| intent.piece.is_some());
+        let prefix = match self.tables.iter().any(named) {
+            true => PREFIX_WITH_PIECE,
+            false => PREFIX,
+        };
+        format!("{prefix}{}", URL_SAFE_NO_PAD.encode(out))
     }
 
     /// `None`: nothing of ours was committed with this offset.
     pub fn decode(metadata: &str, offset: i64) -> Result<Option<Self>, ProgressError> {
-        let Some(text) = metadata.strip_prefix(PREFIX) else {
+        let text = metadata
+            .strip_prefix(PREFIX)
+            .or_else(|| metadata.strip_prefix(PREFIX_WITH_PIECE));
+        let Some(text) = text else {
             let version = metadata.split_once('.').map_or("", |(version, _)| version);
             let ours = version
                 .strip_prefix(FAMILY)
@@ -123,18 +151,22 @@ impl Progress {
         for _ in 0..count.min(MAX_TABLES as u64 + 1) {
             let table = TableId(bytes(input)?);
             let done = offset.checked_add_unsigned(get(input)?)?;
-            let flag = *input.split_off_first()?;
-            let intent = match flag {
-                0 => None,
-                1 | 2 => {
+            let flags = *input.split_off_first()?;
+            let intent = match flags & !flag::PIECE {
+                0 if flags == 0 => None,
+                kind @ (flag::INTENT | flag::PARTITION) => {
                     let generation = small(input)?;
                     let hash = bytes(input)?;
-                    let part = match flag {
-                        2 => Some(i32::try_from(get(input)?).ok()?),
+                    let part = match kind {
+                        flag::PARTITION => Some(i32::try_from(get(input)?).ok()?),
                         _ => None,
                     };
                     let end = done.checked_add_unsigned(get(input)?)?;
                     let partitions = small(input)?;
+                    let piece = match flags & flag::PIECE {
+                        0 => None,
+                        _ => Some(Piece(bytes(input)?)),
+                    };
                     Some(Intent {
                         label: Label {
                             generation,
@@ -143,6 +175,7 @@ impl Progress {
                         },
                         end,
                         partitions,
+                        piece,
                     })
                 }
                 _ => return None,
@@ -199,9 +232,10 @@ const _: () = assert!(HASH_LEN == 12, "the bound below is computed with it");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::label::PIECE_LEN;
     use proptest::prelude::*;
 
-    fn intent() -> impl Strategy<Value = (Label, u64, u16)> {
+    fn intent() -> impl Strategy<Value = (Label, u64, u16, Option<[u8; PIECE_LEN]>)> {
         let label = (
             any::<u16>(),
             any::<[u8; HASH_LEN]>(),
@@ -212,17 +246,19 @@ mod tests {
             hash,
             part,
         });
-        (label, 0..1u64 << 40, any::<u16>())
+        let piece = proptest::option::of(any::<[u8; PIECE_LEN]>());
+        (label, 0..1u64 << 40, any::<u16>(), piece)
     }
 
     fn progress(offset: i64) -> impl Strategy<Value = Progress> {
         let table = (any::<[u8; 8]>(), 0..1u64 << 40, proptest::option::of(intent()));
         let table = table.prop_map(move |(id, ahead, intent)| {
             let done = offset + ahead as i64;
-            let intent = intent.map(|(label, len, partitions)| Intent {
+            let intent = intent.map(|(label, len, partitions, piece)| Intent {
                 label,
                 end: done + len as i64,
                 partitions,
+                piece: piece.map(Piece),
             });
             TableProgress {
                 table: TableId(id),
@@ -276,6 +312,7 @@ mod tests {
                 },
                 end: i64::MAX,
                 partitions: u16::MAX,
+                piece: Some(Piece([0xFF; PIECE_LEN])),
             }),
         };
         let longest = |part| {
@@ -302,8 +339,8 @@ mod tests {
         assert_eq!(Progress::decode("", 5), Ok(None));
         assert_eq!(Progress::decode("someone's note", 5), Ok(None));
         assert_eq!(
-            Progress::decode("tb2.AAAA", 5),
-            Err(ProgressError::Newer("tb2".into()))
+            Progress::decode("tb3.AAAA", 5),
+            Err(ProgressError::Newer("tb3".into()))
         );
         assert_eq!(Progress::decode("tb1.!", 5), Err(ProgressError::Damaged));
     }

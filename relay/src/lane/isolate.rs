@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tributary_crds::relay::{BlockedCause, OnReject, pack_ver};
 
 use super::batch::{Batch, BatchRow, Origin};
+use super::label::Piece;
 use super::park::{Parked, Reason};
 use super::task::{Attempts, Delivery, Part, Sent};
 use crate::guard::Guard;
@@ -166,10 +166,10 @@ fn part<'r>(label: &str, rows: impl Iterator<Item = &'r [u8]>) -> Part {
         count += 1;
     }
     body.push(b']');
-    let hash = Sha256::digest(&body);
-    let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let piece = Piece::of(&body);
     Part {
-        label: format!("{label}-s{hash}"),
+        label: piece.label(label),
+        piece: Some(piece),
         body: Bytes::from(body),
         rows: count,
     }

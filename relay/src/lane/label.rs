@@ -22,6 +22,26 @@ pub struct Label {
     pub part: Option<i32>,
 }
 
+/// Bytes of the hash that names a part of a load.
+pub const PIECE_LEN: usize = 8;
+
+/// A part of a load that was taken apart, named by its very bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece(pub [u8; PIECE_LEN]);
+
+impl Piece {
+    pub fn of(body: &[u8]) -> Self {
+        let mut taken = [0; PIECE_LEN];
+        taken.copy_from_slice(&Sha256::digest(body)[..PIECE_LEN]);
+        Self(taken)
+    }
+
+    /// Its label, below that of the load.
+    pub fn label(self, load: &str) -> String {
+        format!("{load}-s{}", hex(&self.0))
+    }
+}
+
 /// The part of a label that is fixed for one table of one relay.
 #[derive(Clone, Debug)]
 pub struct Labels {
@@ -155,6 +175,7 @@ mod tests {
             let labels = Labels::new(&owner(&name), "db", &table, &[(generation, "sha256:1")]);
             let (ra, rb) = (range(0, a.0, a.0 + a.1), range(0, b.0, b.0 + b.1));
             let label = labels.text(&Label { part: Some(i32::MAX), ..labels.label([ra]) });
+            let label = Piece::of(b"[]").label(&label);
             prop_assert!(label.len() <= MAX_LEN && !label.is_empty());
             prop_assert!(label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
             let label = labels.label([ra]);

@@ -12,7 +12,6 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tributary_crds::relay::KafkaConfig;
 
 use super::SlotName;
 use super::batch::Origin;
@@ -146,25 +145,20 @@ impl fmt::Debug for DeadLetters {
 }
 
 impl DeadLetters {
-    /// `None`: there is no dead-letter topic.
-    pub fn new(kafka: &KafkaConfig) -> Option<Self> {
-        let topic = kafka.dead_letter_topic.clone()?;
-        let mut config = ClientConfig::new();
+    /// `config`: what every Kafka client begins with.
+    pub fn new(topic: String, mut config: ClientConfig) -> Self {
         config
-            .set("bootstrap.servers", kafka.bootstrap_servers.join(","))
-            .set("client.id", &kafka.group_instance_id)
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .set("message.max.bytes", "8388608")
-            .set("queue.buffering.max.kbytes", "16384")
-            .set("allow.auto.create.topics", "false");
-        Some(Self {
+            .set("queue.buffering.max.kbytes", "16384");
+        Self {
             topic,
             config,
             producer: Mutex::new(None),
-        })
+        }
     }
 
     /// Writes one letter and waits until Kafka has it.

@@ -9,7 +9,7 @@ use tributary_crds::relay::{LaneState, RetryCause};
 
 use super::desk::Announced;
 use super::intent::Intent;
-use super::label::Label;
+use super::label::{Label, Piece};
 use super::ranges::{Range, Slot};
 use super::{Lane, now_ms};
 use crate::sink::{Durable, LabelState, Sink};
@@ -39,6 +39,8 @@ pub struct Settlement {
     /// to have failed for good.
     pub origin: Option<Label>,
     pub ranges: Vec<Range>,
+    /// Parts of it that may be on their way: it was rejected as a whole.
+    pub pieces: Vec<Piece>,
     /// Nothing was loaded under the label: these ranges are read and sent again.
     pub free: bool,
 }
@@ -72,12 +74,18 @@ pub fn settlements(starts: &[LaneStart], partition_of: impl Fn(Slot) -> i32) -> 
             .iter_mut()
             .find(|(known, _)| known.label == intent.label)
         {
-            Some((known, _)) => known.ranges.push(range),
+            Some((known, _)) => {
+                known.ranges.push(range);
+                if let Some(piece) = intent.piece.filter(|piece| !known.pieces.contains(piece)) {
+                    known.pieces.push(piece);
+                }
+            }
             None => {
                 let settlement = Settlement {
                     label: intent.label,
                     origin: None,
                     ranges: vec![range],
+                    pieces: intent.piece.into_iter().collect(),
                     free: false,
                 };
                 settlements.push((settlement, intent.partitions));
@@ -98,6 +106,7 @@ pub fn settlements(starts: &[LaneStart], partition_of: impl Fn(Slot) -> i32) -> 
             },
             origin: Some(settlement.label),
             ranges: vec![range],
+            pieces: settlement.pieces.clone(),
             free: false,
         }));
     }
@@ -118,54 +127,75 @@ pub enum Verdict {
 }
 
 /// What a label's state means for a settlement.
-pub fn verdict(state: &LabelState, split: bool, since_assigned: Duration) -> Verdict {
+pub fn verdict(state: &LabelState, alone: bool, since_assigned: Duration) -> Verdict {
     match state {
         LabelState::Durable(durable) => Verdict::Done(*durable),
         LabelState::Running => Verdict::Running,
         LabelState::Aborted => Verdict::Free,
         // Sent again under the same label, a late start of the earlier one is refused by the label. Under another it would not
         // be: then nobody may be left who could start.
-        LabelState::Unknown if split && since_assigned < NOBODY_STARTS => Verdict::Unclear,
+        LabelState::Unknown if alone && since_assigned < NOBODY_STARTS => Verdict::Unclear,
         LabelState::Unknown => Verdict::Free,
-        LabelState::Unanswered { .. } => Verdict::Unclear,
+        LabelState::Unanswered { .. } | LabelState::Refused { .. } => Verdict::Unclear,
     }
 }
 
 /// Asks until the fate is known; a running load is cancelled. Bounded by the load's own `timeout` of at most a minute, or by
 /// StarRocks being away.
 pub(super) async fn settle<S: Sink>(lane: &Lane, sink: &S, settlement: &Settlement) -> Option<Durable> {
+    let load = lane
+        .spec
+        .labels
+        .text(&settlement.origin.unwrap_or(settlement.label));
+    let whole = fate(lane, sink, &load, settlement.origin.is_some()).await;
+    if whole.is_some() {
+        return whole;
+    }
+    // A part is sent under a label of its own, which a repetition of the whole does not share. Loaded or not: all of the
+    // ranges go again, and no older part may follow them.
+    for piece in &settlement.pieces {
+        fate(lane, sink, &piece.label(&load), true).await;
+    }
+    tracing::info!(table = %lane.spec.table, label = load, "announced load was not loaded: its ranges go again");
+    None
+}
+
+/// What became of a label. `alone`: what follows is sent under another, which would not refuse a late start under this one.
+async fn fate<S: Sink>(lane: &Lane, sink: &S, label: &str, alone: bool) -> Option<Durable> {
     let spec = &lane.spec;
-    let label = spec.labels.text(&settlement.origin.unwrap_or(settlement.label));
     let began = Instant::now();
     let (since_ms, mut attempts, mut pause) = (now_ms(), 0, FIRST_POLL);
     loop {
-        let state = sink.label_state(&spec.database, &label).await;
-        match verdict(&state, settlement.origin.is_some(), began.elapsed()) {
+        let state = sink.label_state(&spec.database, label).await;
+        match verdict(&state, alone, began.elapsed()) {
             Verdict::Done(durable) => {
                 tracing::info!(table = %spec.table, label, "announced load found loaded");
                 return Some(durable);
             }
-            Verdict::Free => {
-                tracing::info!(table = %spec.table, label, ?state, "announced load was not loaded: its ranges go again");
-                return None;
-            }
-            Verdict::Running => sink.cancel(&spec.database, &spec.table, &label).await,
+            Verdict::Free => return None,
+            Verdict::Running => sink.cancel(&spec.database, &spec.table, label).await,
             Verdict::Unclear => {}
         }
         attempts += 1;
-        let (cause, message) = match state {
-            LabelState::Unanswered { cause, message } => (cause, message),
-            _ => (
-                RetryCause::LabelRunning,
-                format!("load {label}, announced before this relay took over, may still be running"),
-            ),
-        };
-        lane.set_state(LaneState::Retrying {
-            label: label.clone(),
+        let retrying = |cause, message| LaneState::Retrying {
+            label: label.to_owned(),
             cause,
             message,
             attempts,
             since_ms,
+        };
+        lane.set_state(match state {
+            LabelState::Refused { cause, message } => LaneState::Blocked {
+                cause,
+                message,
+                at: None,
+                since_ms,
+            },
+            LabelState::Unanswered { cause, message } => retrying(cause, message),
+            _ => retrying(
+                RetryCause::LabelRunning,
+                format!("load {label}, announced before this relay took over, may still be running"),
+            ),
         });
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(MAX_POLL);
@@ -189,6 +219,7 @@ mod tests {
             label,
             end,
             partitions,
+            piece: None,
         };
         LaneStart {
             slot: Slot(slot),
@@ -229,18 +260,21 @@ mod tests {
                 label: label(1),
                 origin: None,
                 ranges: vec![range(3, 7, 8), range(4, 0, 5)],
+                pieces: Vec::new(),
                 free: false,
             },
             Settlement {
                 label: part(2, 101),
                 origin: Some(label(2)),
                 ranges: vec![range(1, 10, 12)],
+                pieces: Vec::new(),
                 free: false,
             },
             Settlement {
                 label: part(2, 102),
                 origin: Some(label(2)),
                 ranges: vec![range(2, 10, 11)],
+                pieces: Vec::new(),
                 free: false,
             },
         ];
@@ -248,6 +282,29 @@ mod tests {
         // A part that changes hands again is whole by itself.
         let again = settlements(&[start(1, 10, 12, part(2, 101), 1)], |_| 101);
         assert_eq!((again[0].label, again[0].origin), (part(2, 101), None));
+    }
+
+    #[test]
+    fn a_part_that_was_on_its_way_is_settled_once_for_each_owner() {
+        let piece = Piece([3; 8]);
+        let with = |start: LaneStart| LaneStart {
+            intent: start.intent.map(|intent| Intent {
+                piece: Some(piece),
+                ..intent
+            }),
+            ..start
+        };
+        let (a, b) = (
+            with(start(0, 0, 5, label(1), 2)),
+            with(start(1, 0, 5, label(1), 2)),
+        );
+        let whole = settlements(&[a, b], |_| 0);
+        assert_eq!((whole.len(), &whole[0].pieces), (1, &vec![piece]));
+        let divided = settlements(&[b], |_| 7);
+        assert_eq!(
+            (divided[0].origin, &divided[0].pieces),
+            (Some(label(1)), &vec![piece])
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::desk::Announced;
 use super::index::Index;
 use super::intent::Intent;
 use super::isolate::isolate;
-use super::label::Label;
+use super::label::{Label, Piece};
 use super::settle::{Settlement, settle};
 use super::{Filling, Lane, Taken, now_ms, prepare};
 use crate::guard::Guard;
@@ -178,7 +178,17 @@ impl Lane {
                 label,
                 end: range.end,
                 partitions,
+                piece: None,
             });
+        }
+    }
+
+    /// The next commit names the part that goes next: an owner that dies with it on its way leaves it to be settled.
+    fn intend_piece(&self, load: &Label, piece: Piece) {
+        for intent in self.filling().intents.iter_mut().flatten() {
+            if intent.label == *load {
+                intent.piece = Some(piece);
+            }
         }
     }
 
@@ -283,18 +293,23 @@ impl Lane {
         let mut attempts = Attempts::default();
         loop {
             let state = sink.label_state(&self.spec.database, &label).await;
+            let pause = attempts.failed();
             let (cause, message) = match state {
                 // Only finished labels are forgotten.
                 LabelState::Durable(Durable { visible: true })
                 | LabelState::Unknown
                 | LabelState::Aborted => break,
+                LabelState::Refused { cause, message } => {
+                    self.blocked(&label, cause, message, &attempts);
+                    tokio::time::sleep(attempts.blocked()).await;
+                    continue;
+                }
                 LabelState::Unanswered { cause, message } => (cause, message),
                 LabelState::Durable(_) | LabelState::Running => (
                     RetryCause::Publishing,
                     format!("load {label} is committed but not visible yet"),
                 ),
             };
-            let pause = attempts.failed();
             self.set_state(LaneState::Retrying {
                 label: label.clone(),
                 cause,
@@ -404,7 +419,9 @@ async fn load_until_durable<S: Sink>(
     lane.set_state(LaneState::Loading { label: label.clone() });
     prepare::complete(lane, sink, index, batch, &label).await;
     // Before the load: whoever finds its label loaded takes the whole range for done, and what was parked must be by then.
-    prepare::park(lane, batch, &label).await;
+    if Guard::ParkBeforeLoad.holds() {
+        prepare::park(lane, batch, &label).await;
+    }
     let mut refused = HashSet::new();
     if batch.rows > 0 {
         let mut delivery = Delivery {
@@ -412,11 +429,13 @@ async fn load_until_durable<S: Sink>(
             sink,
             announced: lane.announce(&label).await,
             label: label.clone(),
+            load: taken.label,
             linger,
         };
         let started_ms = now_ms();
         let whole = Part {
             label: label.clone(),
+            piece: None,
             body: batch.body.clone(),
             rows: batch.rows,
         };
@@ -432,6 +451,8 @@ async fn load_until_durable<S: Sink>(
 /// A batch, or a part of one that StarRocks did not take as a whole.
 pub(super) struct Part {
     pub label: String,
+    /// `None`: the whole.
+    pub piece: Option<Piece>,
     pub body: Bytes,
     pub rows: u64,
 }
@@ -449,6 +470,7 @@ pub(super) struct Delivery<'d, S> {
     announced: Announced,
     /// Under which the batch was announced.
     pub label: String,
+    load: Label,
     linger: &'d mut Linger,
 }
 
@@ -456,6 +478,12 @@ impl<S: Sink> Delivery<'_, S> {
     /// Sends the same bytes under the same label until they are durable, or rejected where that is an answer.
     pub(super) async fn send(&mut self, part: &Part, may_reject: bool) -> Sent {
         let (lane, spec) = (self.lane, &self.lane.spec);
+        if let Some(piece) = part.piece
+            && Guard::PartIntents.holds()
+        {
+            lane.intend_piece(&self.load, piece);
+            self.announced = lane.announce(&part.label).await;
+        }
         let mut request = LoadRequest {
             database: spec.database.clone(),
             table: spec.table.clone(),
@@ -576,6 +604,7 @@ async fn attempt<S: Sink>(sink: &S, request: &LoadRequest, ask_first: bool) -> L
                     ambiguous: true,
                 };
             }
+            LabelState::Refused { cause, message } => return LoadOutcome::Blocked { cause, message },
         }
     }
     sink.load(request).await

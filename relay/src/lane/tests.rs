@@ -274,6 +274,7 @@ fn intent(label: Label, end: i64, partitions: u16) -> Option<Intent> {
         label,
         end,
         partitions,
+        piece: None,
     })
 }
 

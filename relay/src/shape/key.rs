@@ -8,6 +8,7 @@ use tributary_crds::relay::{BsonType, MetaSource};
 
 use super::bson::{self, Bson};
 use super::{Event, convert, time};
+use crate::guard::Guard;
 use crate::json::{Cursor, write_int, write_string};
 
 /// A value that needs no document.
@@ -67,7 +68,7 @@ fn id(key: &[u8], declared: BsonType, ty: &ColumnType, out: &mut Vec<u8>) -> Key
             | (Bson::Uuid(_) | Bson::Binary { subtype: 4, .. }, BsonType::Uuid)
             | (Bson::Date(_), BsonType::Date)
     );
-    if !declared_fits {
+    if !declared_fits && Guard::DocumentKeys.holds() {
         let found = value.type_name();
         return KeyValue::Unfit(format!(
             "_id is a {found}, the column declares bson: {declared:?}"

@@ -109,6 +109,11 @@ impl IndexPlan {
         Ok((doc, key))
     }
 
+    /// The key of a document whose identity is all of it.
+    pub fn key_of(&self, id: &[u8]) -> Vec<u8> {
+        [&self.keys[self.doc].0, id].concat()
+    }
+
     /// Appends the row that takes a key away.
     pub fn delete(&self, key: &[u8], ver: i64, out: &mut Vec<u8>) {
         self.removal.write(key, ver, out);

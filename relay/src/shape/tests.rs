@@ -474,3 +474,46 @@ proptest! {
         }
     }
 }
+
+#[derive(serde::Deserialize)]
+struct LiteralVector {
+    text: String,
+    #[serde(rename = "type")]
+    column_type: tributary_crds::column::ColumnType,
+    json: Option<Value>,
+}
+
+/// The same value, however many zeros it is written with.
+fn same(ty: &tributary_crds::column::ColumnType, a: &Option<Value>, b: &Option<Value>) -> bool {
+    use tributary_crds::column::ColumnType as T;
+    let number = |value: &Option<Value>| match value {
+        Some(Value::String(text)) => text.parse::<f64>().ok(),
+        value => value.as_ref().and_then(Value::as_f64),
+    };
+    match ty {
+        T::Double | T::Float | T::Decimal { .. } => number(a) == number(b) && a.is_some() == b.is_some(),
+        _ => a == b,
+    }
+}
+
+/// What the operator accepts as a constant is what the relay writes, and what it refuses the relay refuses.
+#[test]
+fn literals_are_those_of_the_shared_vectors() {
+    let text = include_str!("../../../crds/testdata/literal-vectors.json");
+    let vectors: Vec<LiteralVector> = serde_json::from_str(text).expect("vectors");
+    let mut wrong = Vec::new();
+    for vector in &vectors {
+        let written = convert::literal(&vector.text, &vector.column_type);
+        let read = written
+            .as_ref()
+            .ok()
+            .map(|bytes| serde_json::from_slice::<Value>(bytes).expect("JSON"));
+        if !same(&vector.column_type, &read, &vector.json) {
+            wrong.push(format!(
+                "{:?} as {}: {written:?}, not {:?}",
+                vector.text, vector.column_type, vector.json
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -67,6 +67,11 @@ pub enum LabelState {
         cause: RetryCause,
         message: String,
     },
+    /// Nor will it be before somebody changes something.
+    Refused {
+        cause: BlockedCause,
+        message: String,
+    },
 }
 
 pub trait Sink: Send + Sync + 'static {

@@ -1,5 +1,6 @@
 //! Where the assigned partitions begin: asked of Kafka outside its callbacks, and again until it answers.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tributary_crds::relay::{BlockedCause, RecordPosition, RelayPhase};
 
 use super::context::Context;
+use super::history::{Ask, was_read};
 use super::position::{Known, Start};
 use crate::board::Board;
 use crate::guard::Guard;
@@ -34,9 +36,25 @@ struct SlotStart {
     progress: Option<Progress>,
 }
 
-/// Decides every slot's start, tells the lanes, and lets reading begin. An error is Kafka's, and passes.
-pub(super) fn begin(board: &Board, consumer: &BaseConsumer<Context>, slots: &[Slot]) -> KafkaResult<()> {
-    let starts = starts(board, consumer, slots)?;
+/// Why the starts are not known yet. It passes.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotYet {
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    #[error(
+        "the group has no offset for {topic}, and whether its tables were read from it before cannot be asked: {why}"
+    )]
+    Tables { topic: String, why: String },
+}
+
+/// Decides every slot's start, tells the lanes, and lets reading begin.
+pub(super) fn begin(
+    board: &Board,
+    consumer: &BaseConsumer<Context>,
+    ask: &Ask,
+    slots: &[Slot],
+) -> Result<(), NotYet> {
+    let starts = starts(board, consumer, ask, slots)?;
     for lane in &board.lanes {
         let of_lane = |start: &&SlotStart| lane.spec.slots.contains(&start.slot);
         let mine: Vec<_> = starts
@@ -64,6 +82,8 @@ pub(super) fn begin(board: &Board, consumer: &BaseConsumer<Context>, slots: &[Sl
         state.position.store(start.offset, Ordering::Release);
     }
     assign(board, consumer, &starts)?;
+    // Now, not at leisure: from the first row on a missing offset is a lost one.
+    board.desk.ask();
     tracing::info!(partitions = starts.len(), "reading");
     // No partition at all: the topics are not there yet, or other members have them.
     board.set_phase(match slots.is_empty() {
@@ -95,9 +115,15 @@ fn heartbeat_start(consumer: &BaseConsumer<Context>, topic: &str) -> Offset {
 }
 
 /// Lost positions and outdated configurations block their dataset's lanes and are left out.
-fn starts(board: &Board, consumer: &BaseConsumer<Context>, slots: &[Slot]) -> KafkaResult<Vec<SlotStart>> {
+fn starts(
+    board: &Board,
+    consumer: &BaseConsumer<Context>,
+    ask: &Ask,
+    slots: &[Slot],
+) -> Result<Vec<SlotStart>, NotYet> {
     let committed = committed(board, consumer, slots)?;
     let mut starts = Vec::new();
+    let mut read = History::default();
     let mut checked = None;
     for (slot, committed) in slots.iter().zip(committed) {
         let state = &board.slots[slot.0];
@@ -117,6 +143,7 @@ fn starts(board: &Board, consumer: &BaseConsumer<Context>, slots: &[Slot]) -> Ka
             .max();
         let known = Known {
             committed: offset,
+            was_read: offset.is_none() && low == 0 && read.of(board, state.dataset, ask)?,
             furthest,
             low,
             high,
@@ -131,6 +158,28 @@ fn starts(board: &Board, consumer: &BaseConsumer<Context>, slots: &[Slot]) -> Ka
         }
     }
     Ok(starts)
+}
+
+/// Each dataset is asked about once.
+#[derive(Default)]
+struct History(HashMap<usize, bool>);
+
+impl History {
+    fn of(&mut self, board: &Board, dataset: usize, ask: &Ask) -> Result<bool, NotYet> {
+        if !Guard::LostOffsets.holds() {
+            return Ok(false);
+        }
+        if let Some(known) = self.0.get(&dataset) {
+            return Ok(*known);
+        }
+        let config = &board.datasets[dataset].config;
+        let found = was_read(config, ask).map_err(|why| NotYet::Tables {
+            topic: config.topic.name.clone(),
+            why,
+        })?;
+        self.0.insert(dataset, found);
+        Ok(found)
+    }
 }
 
 pub(super) fn position_lost(board: &Board, slot: Slot, at: i64, lost: &dyn std::fmt::Display) {

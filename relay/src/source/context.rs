@@ -110,8 +110,8 @@ impl Context {
         let lost = consumer.assignment_lost();
         tracing::info!(lost, "revoked");
         *self.pending() = None;
-        // After a loss another relay may own the partitions already: commit nothing, wait for nothing.
-        if !lost {
+        // After a loss another relay may own the partitions already: commit nothing, wait for nothing. Nor without Kafka.
+        if !lost && self.board.reach.trouble().is_none() {
             self.board.quiesce(Instant::now() + REVOKE_TIMEOUT);
             if let Err(error) = commit(&self.board, consumer, false) {
                 tracing::warn!(%error, "commit at revocation; the next owner repeats a little");
@@ -146,6 +146,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // librdkafka reports the end of a partition this way too; that is no error.
+        self.board.reach.failed(error.rdkafka_error_code(), reason);
         if !reason.contains("reached end of partition") && self.complaints.first(error.rdkafka_error_code()) {
             tracing::warn!(%error, reason, "kafka");
         }
@@ -153,6 +154,7 @@ impl ClientContext for Context {
 
     /// Ends of partitions, and positions behind transaction markers, which never arrive as records.
     fn stats(&self, statistics: Statistics) {
+        self.board.reach.heard(&statistics);
         for dataset in 0..self.board.datasets.len() {
             let dataset = &self.board.datasets[dataset];
             let Some(topic) = statistics.topics.get(&dataset.config.topic.name) else {

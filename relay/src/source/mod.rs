@@ -4,7 +4,10 @@
 mod assign;
 mod commit;
 mod context;
+mod history;
 mod position;
+
+pub use history::Ask;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,14 +55,12 @@ pub enum SourceError {
     Fatal(String),
 }
 
-/// Settings of the consumer.
-pub fn client_config(kafka: &KafkaConfig) -> ClientConfig {
-    let mut config = ClientConfig::new();
+/// Settings of the consumer, beside what every client begins with.
+fn consumer_config(client: &ClientConfig, kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = client.clone();
     config
-        .set("bootstrap.servers", kafka.bootstrap_servers.join(","))
         .set("group.id", &kafka.group_id)
         .set("group.instance.id", &kafka.group_instance_id)
-        .set("client.id", &kafka.group_instance_id)
         .set("isolation.level", "read_committed")
         // Positions are this relay's business: none is ever stored, committed or reset behind its back.
         .set("enable.auto.commit", "false")
@@ -78,11 +79,8 @@ pub fn client_config(kafka: &KafkaConfig) -> ClientConfig {
         // not after the default second, which alone would cap a topic at one queue per second.
         .set("queued.min.messages", "100000")
         .set("fetch.queue.backoff.ms", "5")
-        // A broker that is back is found soon: the default's 10 s would be latency.
-        .set("reconnect.backoff.max.ms", "2000")
         .set("fetch.wait.max.ms", "200")
         .set("statistics.interval.ms", "500")
-        .set("allow.auto.create.topics", "false")
         .set_log_level(RDKafkaLogLevel::Warning);
     config
 }
@@ -93,6 +91,7 @@ pub struct Reader {
     stop: Arc<AtomicBool>,
     /// Bytes all lanes together may hold before everything is paused.
     budget: u64,
+    ask: Ask,
     document: Vec<u8>,
     key: Vec<u8>,
     scratch: Scratch,
@@ -108,10 +107,11 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new(board: Arc<Board>, stop: Arc<AtomicBool>, budget: u64) -> Result<Self, SourceError> {
+    /// `ask`: how tables are asked whether they have a row.
+    pub fn new(board: Arc<Board>, stop: Arc<AtomicBool>, budget: u64, ask: Ask) -> Result<Self, SourceError> {
         let context = Context::new(Arc::clone(&board));
         let consumer: BaseConsumer<Context> =
-            client_config(&board.config.kafka).create_with_context(context)?;
+            consumer_config(&board.client, &board.config.kafka).create_with_context(context)?;
         let topics: Vec<&str> = board
             .datasets
             .iter()
@@ -124,6 +124,7 @@ impl Reader {
             consumer: Arc::new(consumer),
             stop,
             budget,
+            ask,
             document: Vec::new(),
             key: Vec::new(),
             scratch: Scratch::default(),
@@ -207,7 +208,7 @@ impl Reader {
         let Some(slots) = self.consumer.context().pending().take() else {
             return;
         };
-        if let Err(error) = begin(&self.board, &self.consumer, &slots) {
+        if let Err(error) = begin(&self.board, &self.consumer, &self.ask, &slots) {
             tracing::warn!(%error, "the starts of the assigned partitions are not known yet; asked again");
             self.begin_at = Instant::now() + BEGIN_RETRY;
             *self.consumer.context().pending() = Some(slots);
@@ -230,6 +231,7 @@ impl Reader {
                 Ok((low, high)) => {
                     let known = Known {
                         committed: Some(position),
+                        was_read: true,
                         furthest: None,
                         low,
                         high,
@@ -368,9 +370,12 @@ impl Reader {
     /// Finish or abandon what is in flight, commit what is durable, leave.
     fn drain(self) -> Result<(), SourceError> {
         self.board.set_phase(RelayPhase::Draining);
-        self.board.quiesce(Instant::now() + DRAIN_TIMEOUT);
-        if let Err(error) = commit(&self.board, &self.consumer, false) {
-            tracing::warn!(%error, "last commit; the next owner repeats a little");
+        // Without Kafka no load is announced and no commit answered: waiting for either would only delay what may mend it.
+        if self.board.reach.trouble().is_none() {
+            self.board.quiesce(Instant::now() + DRAIN_TIMEOUT);
+            if let Err(error) = commit(&self.board, &self.consumer, false) {
+                tracing::warn!(%error, "last commit; the next owner repeats a little");
+            }
         }
         for lane in &self.board.lanes {
             lane.stop();

@@ -5,6 +5,8 @@
 pub(super) struct Known {
     /// The group's offset; `None`: it has none.
     pub committed: Option<i64>,
+    /// Without an offset: rows are there that were read from this topic.
+    pub was_read: bool,
     /// How far the furthest table is: at least the offset.
     pub furthest: Option<i64>,
     /// First offset the log still has.
@@ -26,6 +28,11 @@ pub(super) enum Lost {
         "the group has no offset and the log begins at {low}: whatever stood before may never have been loaded"
     )]
     NoOffset { low: i64 },
+    #[error(
+        "the group has no offset, and tables have rows that were read from this topic: the position was lost, and with it the \
+         word on a load that may still be on its way"
+    )]
+    Forgotten,
     #[error("the group's offset is {committed}, but the log begins at {low}: {} offsets are gone", low - committed)]
     Expired { committed: i64, low: i64 },
     #[error(
@@ -35,11 +42,13 @@ pub(super) enum Lost {
 }
 
 impl Known {
-    /// A group without an offset starts at 0 when the whole log is still there: nothing can be missed, whether the group is
-    /// new or its offsets expired (then older states pass by once more and converge). Everything else that does not
-    /// continue exactly where it ended is a loss, and said so: `auto.offset.reset` would hide it.
+    /// A group without an offset is new, and starts at 0, when the whole log is there and nothing was made of it yet. Everything
+    /// else that does not continue exactly where it ended is a loss, and said so: `auto.offset.reset` would hide it. (Read
+    /// again from 0, the tables would show older states for as long as it takes, and a load whose announcement was lost with
+    /// the offset could put one there for good.)
     pub(super) fn start(self) -> Start {
         match self.committed {
+            None if self.low == 0 && self.was_read => Start::Lost(Lost::Forgotten),
             None if self.low == 0 => Start::At(0),
             None => Start::Lost(Lost::NoOffset { low: self.low }),
             Some(committed) if committed < self.low => Start::Lost(Lost::Expired {
@@ -94,6 +103,7 @@ mod tests {
             let furthest = committed;
             Known {
                 committed,
+                was_read: false,
                 furthest,
                 low,
                 high,
@@ -113,8 +123,17 @@ mod tests {
             known(Some(51), 5, 50),
             Start::Lost(Lost::BeyondEnd { .. })
         ));
+        let forgotten = Known {
+            committed: None,
+            was_read: true,
+            furthest: None,
+            low: 0,
+            high: 50,
+        };
+        assert_eq!(forgotten.start(), Start::Lost(Lost::Forgotten));
         let ahead = Known {
             committed: Some(7),
+            was_read: false,
             furthest: Some(51),
             low: 5,
             high: 50,

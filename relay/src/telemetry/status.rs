@@ -29,6 +29,7 @@ pub fn status(board: &Board) -> RelayStatus {
             .map(|d| (d.config.name.clone(), d.config.digest.clone()))
             .collect(),
         datasets: board.datasets.iter().map(|d| dataset(board, d)).collect(),
+        kafka: board.reach.trouble(),
     }
 }
 
@@ -125,6 +126,9 @@ pub fn not_ready(board: &Board) -> Vec<String> {
     let mut why = Vec::new();
     if board.phase() != RelayPhase::Running {
         why.push(format!("phase {:?}", board.phase()));
+    }
+    if let Some(trouble) = board.reach.trouble() {
+        why.push(format!("Kafka: {:?}: {}", trouble.cause, trouble.message));
     }
     for lane in &board.lanes {
         let table = format!("{}.{}", lane.spec.database, lane.spec.table);
@@ -267,6 +271,7 @@ mod tests {
             tables: Vec::new(),
         };
         let config = Config {
+            access: Default::default(),
             relay,
             datasets: vec![dataset.sealed()],
         };

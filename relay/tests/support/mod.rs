@@ -41,7 +41,10 @@ pub struct Kafka {
 
 impl Kafka {
     pub fn start(topics: &[(&str, i32)]) -> Self {
-        let bootstrap = broker::bootstrap();
+        Self::at(broker::bootstrap(), topics)
+    }
+
+    pub fn at(bootstrap: String, topics: &[(&str, i32)]) -> Self {
         let run = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
         let mut config = ClientConfig::new();
         config
@@ -95,6 +98,16 @@ impl Kafka {
 
     pub fn flush(&self) {
         self.producer.flush(Duration::from_secs(10)).expect("flush");
+    }
+
+    /// How many records a topic's first partition has, transaction markers included.
+    pub fn records(&self, topic: &str) -> i64 {
+        let (low, high) = self
+            .producer
+            .client()
+            .fetch_watermarks(&self.topic(topic), 0, Duration::from_secs(10))
+            .expect("watermarks");
+        high - low
     }
 
     /// Deletes a partition's records below an offset, as retention does.
@@ -336,6 +349,13 @@ impl Relay {
         let mut dataset: DatasetConfig = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         change(&mut dataset);
         write_whole(&path, &serde_json::to_vec(&dataset.sealed()).unwrap());
+    }
+
+    /// Writes one of the files the configuration names.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        write_whole(&path, text.as_bytes());
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

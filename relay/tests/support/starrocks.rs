@@ -1,100 +1,56 @@
-//! The StarRocks stand-in as a process: SQL, and faults through its admin API.
+//! The StarRocks stand-in's admin API, beside what every test of it has.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::ops::Deref;
 
-pub struct StarRocks {
-    child: Child,
-    pub frontend: String,
-    admin: String,
-    host: String,
-    port: String,
+pub struct StarRocks(tributary_stage::starrocks::StarRocks);
+
+impl Deref for StarRocks {
+    type Target = tributary_stage::starrocks::StarRocks;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl StarRocks {
+    /// For the user in a relay's folder.
     pub fn start() -> Self {
-        tributary_stage::setup::debian(&[("mariadb-client", "mariadb")]).expect("mariadb");
-        let program = match std::env::var_os("TRIBUTARY_TEST_STANDIN_STARROCKS") {
-            Some(path) => PathBuf::from(path),
-            None => tributary_stage::binary::build(
-                tributary_stage::binary::Selection::AsCargoTest,
-                &["standin-starrocks"],
-            )
-            .expect("standin-starrocks")
-            .remove(0),
-        };
-        let mut child = Command::new(program)
-            .args(["--user", "relay", "--password", "secret", "--exit-on-stdin-eof"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("stand-in");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).expect(&line);
-        let address = |name: &str| {
-            ready[name]
-                .as_str()
-                .expect(name)
-                .trim_start_matches("http://")
-                .to_owned()
-        };
-        let (host, port) = address("mysql")
-            .rsplit_once(':')
-            .map(|(h, p)| (h.to_owned(), p.to_owned()))
-            .unwrap();
-        Self {
-            child,
-            frontend: format!("http://{}", address("fe_http")),
-            admin: address("admin"),
-            host,
-            port,
-        }
+        Self(tributary_stage::starrocks::StarRocks::start("relay", "secret").expect("stand-in"))
     }
 
-    /// `host:port` of the SQL door.
-    pub fn mysql(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-
-    pub fn sql(&self, statement: &str) -> Result<String, String> {
-        let output = Command::new("mariadb")
-            .args([
-                "--protocol=tcp",
-                "-h",
-                &self.host,
-                "-P",
-                &self.port,
-                "-urelay",
-                "-psecret",
-                "--skip-ssl",
-                "-N",
-                "-B",
-                "-e",
-                statement,
-            ])
-            .output()
-            .expect("mariadb");
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+    fn admin(&self) -> &str {
+        self.admin.trim_start_matches("http://")
     }
 
     /// Orders a fault of the stand-in's admin API.
-    pub fn fault(&self, order: &serde_json::Value) {
-        let (code, reply) = super::http(&self.admin, "POST", "/faults", &order.to_string());
+    pub fn fault(&self, order: &serde_json::Value) -> u64 {
+        let (code, reply) = super::http(self.admin(), "POST", "/faults", &order.to_string());
         assert_eq!(code, 201, "{reply}");
+        let reply: serde_json::Value = serde_json::from_str(&reply).expect(&reply);
+        reply["id"].as_u64().expect("an id")
+    }
+
+    /// Whether a fault has struck: a load that is held has all of its body by then.
+    pub fn struck(&self, fault: u64) -> Result<(), String> {
+        let (_, reply) = super::http(self.admin(), "GET", "/faults", "");
+        let faults: serde_json::Value = serde_json::from_str(&reply).expect(&reply);
+        let mine = |entry: &&serde_json::Value| entry["id"] == fault;
+        let entry = faults["faults"].as_array().expect("faults").iter().find(mine);
+        match entry.and_then(|entry| entry["hits"].as_u64()) {
+            Some(1..) => Ok(()),
+            _ => Err(reply),
+        }
+    }
+
+    /// Takes a fault back; what it holds goes on.
+    pub fn release(&self, fault: u64) {
+        let (code, reply) = super::http(self.admin(), "DELETE", &format!("/faults/{fault}"), "");
+        assert!(code < 300, "{code} {reply}");
     }
 
     /// Label → state of every load the database remembers.
     pub fn labels(&self, database: &str) -> Vec<(String, String)> {
-        let (code, reply) = super::http(&self.admin, "GET", &format!("/labels/{database}"), "");
+        let (code, reply) = super::http(self.admin(), "GET", &format!("/labels/{database}"), "");
         assert_eq!(code, 200, "{reply}");
         let reply: serde_json::Value = serde_json::from_str(&reply).expect(&reply);
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
@@ -103,12 +59,5 @@ impl StarRocks {
             .iter()
             .map(|label| (text(&label["label"]), text(&label["state"])))
             .collect()
-    }
-}
-
-impl Drop for StarRocks {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -95,6 +95,8 @@ pub struct StarrocksInfo {
     pub password: String,
     /// The frontend by TLS (`https://host:port`); its redirects lead to a backend by TLS.
     pub secure: Option<SecureInfo>,
+    /// `host:port` of the MySQL protocol by TLS, for the same user and by the same authority; without TLS nobody comes in.
+    pub secure_mysql: Option<String>,
     /// Faults on demand; only the stand-in has it.
     pub admin_url: Option<String>,
     /// Figures must say so.

@@ -15,6 +15,8 @@ pub enum Parts {
     Kafka,
     /// A whole Kubernetes with one node.
     Cluster,
+    /// Kafka and StarRocks: what a relay stands between.
+    Relay,
     /// Kafka, MongoDB and StarRocks, and no Kubernetes.
     Data,
     /// Everything, Kafka Connect included, which runs as a pod.
@@ -32,20 +34,22 @@ pub enum Part {
 }
 
 impl Parts {
-    pub const NAMES: [(&str, Parts); 5] = [
+    pub const NAMES: [(&str, Parts); 6] = [
         ("api-server", Parts::ApiServer),
         ("kafka", Parts::Kafka),
         ("cluster", Parts::Cluster),
+        ("relay", Parts::Relay),
         ("data", Parts::Data),
         ("all", Parts::All),
     ];
 
     pub fn has(self, part: Part) -> bool {
         match part {
-            Part::ApiServer => !matches!(self, Parts::Data | Parts::Kafka),
+            Part::ApiServer => !matches!(self, Parts::Data | Parts::Relay | Parts::Kafka),
             Part::Node => matches!(self, Parts::Cluster | Parts::All),
-            Part::Kafka => matches!(self, Parts::Kafka | Parts::Data | Parts::All),
-            Part::Mongodb | Part::Starrocks => matches!(self, Parts::Data | Parts::All),
+            Part::Kafka => matches!(self, Parts::Kafka | Parts::Relay | Parts::Data | Parts::All),
+            Part::Mongodb => matches!(self, Parts::Data | Parts::All),
+            Part::Starrocks => matches!(self, Parts::Relay | Parts::Data | Parts::All),
             Part::Connect => self == Parts::All,
         }
     }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::binary;
 use crate::info::{MongodbInfo, SecureInfo, StarrocksInfo};
+use crate::mysql_tls;
 use crate::parts::{Part, Parts};
 use crate::progress::say;
 use crate::serve::Context;
@@ -100,6 +101,7 @@ fn external_starrocks() -> Result<Option<StarrocksInfo>> {
         user: variable("TRIBUTARY_TEST_STARROCKS_USER").unwrap_or_else(|| "root".to_owned()),
         password: variable("TRIBUTARY_TEST_STARROCKS_PASSWORD").unwrap_or_default(),
         secure: None,
+        secure_mysql: None,
         admin_url: None,
         stand_in: false,
     }))
@@ -181,6 +183,7 @@ pub(crate) fn start_starrocks(context: &Context, programs: &Programs) -> Result<
         authority(&ready.fe_http)?.parse()?,
         rules,
     )?;
+    let mysql = mysql_tls::start(Arc::clone(&tls.server), ready.mysql.parse()?)?;
     Ok(StarrocksInfo {
         secure: Some(SecureInfo {
             address: format!("https://{frontend}"),
@@ -188,6 +191,7 @@ pub(crate) fn start_starrocks(context: &Context, programs: &Programs) -> Result<
             password: password.clone(),
             ca: tls.ca.clone(),
         }),
+        secure_mysql: Some(mysql.to_string()),
         fe_http: ready.fe_http,
         be_http: Some(ready.be_http),
         mysql: ready.mysql,

@@ -12,11 +12,11 @@ use rustls::{ServerConfig, ServerConnection};
 
 use crate::progress::say;
 
-const CONNECT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 /// A client or server that is silent for so long has left.
-const SILENCE: Duration = Duration::from_secs(120);
+pub(crate) const SILENCE: Duration = Duration::from_secs(120);
 const LONGEST_HEAD: usize = 64 * 1024;
-const CHUNK: usize = 64 * 1024;
+pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// What the proxy does beside TLS.
 #[derive(Debug, Clone, Default)]
@@ -46,18 +46,26 @@ pub(crate) fn start(tls: Arc<ServerConfig>, upstream: SocketAddr, rules: Rules) 
 }
 
 /// One side of TLS that two threads use: one reads from the socket, the other writes to it.
-struct Session {
+pub(crate) struct Session {
     socket: TcpStream,
     tls: Mutex<ServerConnection>,
 }
 
 impl Session {
+    /// The handshake follows with the first bytes.
+    pub(crate) fn new(socket: TcpStream, tls: Arc<ServerConfig>) -> Result<Self> {
+        Ok(Self {
+            socket,
+            tls: Mutex::new(ServerConnection::new(tls)?),
+        })
+    }
+
     fn locked<T>(&self, act: impl FnOnce(&mut ServerConnection) -> io::Result<T>) -> io::Result<T> {
         act(&mut self.tls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What the client sent next; empty when it has left.
-    fn receive(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn receive(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; CHUNK];
         loop {
             let read = (&self.socket).read(&mut bytes)?;
@@ -80,7 +88,7 @@ impl Session {
         }
     }
 
-    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<()> {
         self.locked(|tls| {
             for chunk in bytes.chunks(CHUNK) {
                 tls.writer().write_all(chunk)?;
@@ -90,7 +98,7 @@ impl Session {
         })
     }
 
-    fn close(&self) -> io::Result<()> {
+    pub(crate) fn close(&self) -> io::Result<()> {
         self.locked(|tls| {
             tls.send_close_notify();
             self.flush(tls)
@@ -109,10 +117,7 @@ impl Session {
 fn serve(client: TcpStream, tls: Arc<ServerConfig>, upstream: SocketAddr, rules: &Rules) -> Result<()> {
     client.set_read_timeout(Some(SILENCE))?;
     client.set_nodelay(true)?;
-    let session = Session {
-        socket: client,
-        tls: Mutex::new(ServerConnection::new(tls)?),
-    };
+    let session = Session::new(client, tls)?;
     let Some((head, rest)) = head(|| session.receive())? else {
         return Ok(());
     };

@@ -14,9 +14,13 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::{Method, Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, timeout};
+
+use super::trust::{Trust, tls_failure};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Answers are small; anything beyond is cut off, never buffered.
@@ -26,6 +30,9 @@ const CONTINUE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Reply {
+    /// Who answered, and whether by TLS.
+    pub host: String,
+    pub by_tls: bool,
     pub status: StatusCode,
     pub location: Option<String>,
     pub body: Vec<u8>,
@@ -39,6 +46,9 @@ pub(super) enum NoReply {
     /// Nothing of the request was sent.
     #[error("cannot connect to {host}: {why}")]
     Connect { host: String, why: String },
+    /// Nothing of the request was sent: the server is not who it should be, or speaks no TLS.
+    #[error("{host}: {why}")]
+    Untrusted { host: String, why: String },
     #[error("{host}: {why}")]
     Broken {
         host: String,
@@ -60,30 +70,22 @@ pub(super) struct Call<'a> {
     /// Sent only after the server says `100 Continue`.
     pub body: Option<Bytes>,
     pub timeout: Duration,
+    /// For `https`.
+    pub trust: Option<&'a Trust>,
 }
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 pub(super) async fn call(call: Call<'_>) -> Result<Reply, NoReply> {
     let host = call.uri.authority().map_or_else(String::new, ToString::to_string);
-    let connect_failed = |why: String| NoReply::Connect {
-        host: host.clone(),
-        why,
-    };
-    let address = format!(
-        "{}:{}",
-        call.uri.host().unwrap_or_default(),
-        call.uri.port_u16().unwrap_or(80)
-    );
-    let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(connect_failed(error.to_string())),
+    let stream = match timeout(CONNECT_TIMEOUT, connect(&call, &host)).await {
+        Ok(connected) => connected?,
         Err(_) => {
-            return Err(connect_failed(format!(
-                "no connection within {CONNECT_TIMEOUT:?}"
-            )));
+            let why = format!("no connection within {CONNECT_TIMEOUT:?}");
+            return Err(NoReply::Connect { host, why });
         }
     };
-    // A request is headers, a wait, then one large body: Nagle's algorithm would only delay the first.
-    let _ = stream.set_nodelay(true);
     let body_sent = Arc::new(AtomicBool::new(false));
     let exchange = exchange(stream, &call, &host, &body_sent);
     match timeout(call.timeout, exchange).await {
@@ -101,8 +103,45 @@ pub(super) async fn call(call: Call<'_>) -> Result<Reply, NoReply> {
     }
 }
 
+/// A connection, by TLS where the address says so.
+async fn connect(call: &Call<'_>, host: &str) -> Result<Box<dyn Stream>, NoReply> {
+    let failed = |why: String| NoReply::Connect {
+        host: host.to_owned(),
+        why,
+    };
+    let secure = call.uri.scheme_str() == Some("https");
+    let name = call.uri.host().unwrap_or_default();
+    let port = call.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let stream = TcpStream::connect(format!("{name}:{port}")).await;
+    let stream = stream.map_err(|error| failed(error.to_string()))?;
+    // A request is headers, a wait, then one large body: Nagle's algorithm would only delay the first.
+    let _ = stream.set_nodelay(true);
+    if !secure {
+        return Ok(Box::new(stream));
+    }
+    let untrusted = |why: String| NoReply::Untrusted {
+        host: host.to_owned(),
+        why,
+    };
+    let Some(trust) = call.trust else {
+        return Err(untrusted(
+            "it was named as https by a frontend reached without TLS: make the frontends' endpoints https"
+                .into(),
+        ));
+    };
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let server = ServerName::try_from(bare.to_owned()).map_err(|error| untrusted(error.to_string()))?;
+    match trust.connector.connect(server, stream).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(match tls_failure(&error) {
+            Some(failure) => untrusted(trust.explain(failure)),
+            None => failed(format!("TLS: {error}")),
+        }),
+    }
+}
+
 async fn exchange(
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     call: &Call<'_>,
     host: &str,
     body_sent: &Arc<AtomicBool>,
@@ -123,6 +162,8 @@ async fn exchange(
             .await
             .map_err(|e| e.to_string())?;
         Ok(Reply {
+            host: host.to_owned(),
+            by_tls: call.uri.scheme_str() == Some("https"),
             status: head.status,
             location: head
                 .headers

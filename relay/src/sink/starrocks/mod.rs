@@ -3,6 +3,7 @@
 mod http;
 mod response;
 pub mod sql;
+pub mod trust;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,14 +11,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Uri};
 use tributary_crds::relay::{BlockedCause, RetryCause, StarRocksConfig, VER_COLUMN};
 
 use super::{LabelState, LoadOutcome, LoadRequest, Sink};
+use crate::access::{Authority, Login};
 use sql::{Cells, Sql, SqlError};
 
 use http::{Call, NoReply, Reply, call};
+use trust::Trust;
 
 /// client → follower FE → leader FE → BE is the longest chain there is.
 const MAX_HOPS: usize = 3;
@@ -38,28 +40,26 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    async fn read(&self) -> Result<(String, String), String> {
-        Ok(match self {
-            Self::Fixed { username, password } => (username.clone(), password.clone()),
-            Self::Files(dir) => (
-                read(dir.join("username")).await?,
-                read(dir.join("password")).await?,
-            ),
-        })
+    async fn read(&self) -> Result<Login, String> {
+        match self {
+            Self::Fixed { username, password } => Ok(Login {
+                username: username.clone(),
+                password: password.clone(),
+            }),
+            Self::Files(dir) => {
+                let dir = dir.clone();
+                let read = tokio::task::spawn_blocking(move || Login::read(&dir)).await;
+                read.map_err(|error| error.to_string())?
+                    .map_err(|error| error.to_string())
+            }
+        }
     }
 
     async fn header(&self) -> Result<String, String> {
-        let (username, password) = self.read().await?;
+        let Login { username, password } = self.read().await?;
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
         Ok(format!("Basic {pair}"))
     }
-}
-
-async fn read(path: PathBuf) -> Result<String, String> {
-    let text = tokio::fs::read_to_string(&path).await;
-    // Secrets written by hand often end in a newline; a StarRocks password never does on purpose.
-    text.map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
 pub struct StarRocks {
@@ -70,28 +70,47 @@ pub struct StarRocks {
     /// The frontend that answered last.
     preferred: AtomicUsize,
     /// The backend a frontend named last, and when.
-    backend: Mutex<Option<(Authority, Instant)>>,
+    backend: Mutex<Option<(Uri, Instant)>>,
+    /// Whom `https` servers are believed by; `None`: none is asked by TLS.
+    trust: Option<Trust>,
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("StarRocks endpoint {0:?}: expected http://host:port (Stream Load) or host:port (SQL)")]
-pub struct EndpointError(String);
+pub enum EndpointError {
+    #[error("StarRocks endpoint {0:?}: expected http(s)://host:port (Stream Load) or host:port (SQL)")]
+    Endpoint(String),
+    #[error("StarRocks by TLS: {0}")]
+    Trust(String),
+}
 
 impl StarRocks {
-    pub fn new(config: &StarRocksConfig, credentials: Credentials) -> Result<Self, EndpointError> {
+    /// `authority`: what `tls.caFile` holds.
+    pub fn new(
+        config: &StarRocksConfig,
+        authority: Option<&Authority>,
+        credentials: Credentials,
+    ) -> Result<Self, EndpointError> {
         let frontends = config
             .http_endpoints
             .iter()
             .map(|text| {
                 let uri: Option<Uri> = text.parse().ok();
-                uri.filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some())
-                    .ok_or_else(|| EndpointError(text.clone()))
+                uri.filter(by_http)
+                    .ok_or_else(|| EndpointError::Endpoint(text.clone()))
             })
             .collect::<Result<Vec<_>, _>>()?;
         if frontends.is_empty() {
-            return Err(EndpointError("(none)".into()));
+            return Err(EndpointError::Endpoint("(none)".into()));
         }
-        let sql = Sql::new(&config.mysql_endpoints, credentials.clone())?;
+        let secure = config.tls.is_some() || frontends.iter().any(|uri| uri.scheme_str() == Some("https"));
+        let trust = secure
+            .then(|| Trust::new(authority))
+            .transpose()
+            .map_err(EndpointError::Trust)?;
+        let sql_trust = trust
+            .clone()
+            .filter(|_| config.tls.as_ref().is_some_and(|tls| tls.mysql));
+        let sql = Sql::new(&config.mysql_endpoints, sql_trust, credentials.clone())?;
         if !sql.configured() {
             tracing::warn!(
                 "no SQL endpoints are configured: mapped columns are not looked up before they are loaded"
@@ -103,7 +122,22 @@ impl StarRocks {
             credentials,
             preferred: AtomicUsize::new(0),
             backend: Mutex::default(),
+            trust,
         })
+    }
+
+    /// Whether a SELECT has a row. A table that is not there has none; without SQL nobody can tell, and it is taken for none.
+    pub async fn has_a_row(&self, select: &str) -> Result<bool, String> {
+        if !self.sql.configured() {
+            return Ok(false);
+        }
+        match self.sql.select_after_sync(select, 1).await {
+            Ok(rows) => Ok(!rows.is_empty()),
+            Err(error) => match error.blocked() {
+                Ok(BlockedCause::UnknownTable) => Ok(false),
+                _ => Err(error.to_string()),
+            },
+        }
     }
 
     /// Asks frontends in turn, the one that answered last first. Only "no answer" moves on to the next.
@@ -126,6 +160,7 @@ impl StarRocks {
                         headers,
                         body: None,
                         timeout: FE_TIMEOUT,
+                        trust: self.trust.as_ref(),
                     })
                     .await
                 }
@@ -152,19 +187,22 @@ impl StarRocks {
     }
 
     /// A small question, redirects followed without a body.
-    async fn ask(&self, method: Method, path: &str) -> Result<Reply, (RetryCause, String)> {
+    async fn ask(&self, method: Method, path: &str) -> Result<Reply, LabelState> {
         let authorization = self
             .credentials
             .header()
             .await
-            .map_err(|why| (RetryCause::Unreachable, why))?;
+            .map_err(|message| LabelState::Refused {
+                cause: BlockedCause::AuthenticationFailed,
+                message,
+            })?;
         let headers = [("Authorization", authorization)];
         let mut reply = self
             .frontend(&method, path, &headers)
             .await
-            .map_err(|e| no_reply(&e))?;
+            .map_err(|e| unanswered(&e))?;
         for _ in 0..MAX_HOPS {
-            let Some(target) = redirect(&reply).map_err(|why| (RetryCause::ServerError, why))? else {
+            let Some(target) = redirect(&reply).map_err(Astray::unanswered)? else {
                 return Ok(reply);
             };
             reply = call(Call {
@@ -173,9 +211,10 @@ impl StarRocks {
                 headers: &headers,
                 body: None,
                 timeout: FE_TIMEOUT,
+                trust: self.trust.as_ref(),
             })
             .await
-            .map_err(|e| no_reply(&e))?;
+            .map_err(|e| unanswered(&e))?;
         }
         Ok(reply)
     }
@@ -203,13 +242,7 @@ impl StarRocks {
             let target = match redirect(&reply) {
                 Ok(Some(target)) => target,
                 Ok(None) => break,
-                Err(message) => {
-                    return LoadOutcome::Retry {
-                        cause: RetryCause::ServerError,
-                        message,
-                        ambiguous: false,
-                    };
-                }
+                Err(astray) => return astray.unloaded(),
             };
             // A frontend may have taken its time. From here on the label gets known.
             if Instant::now() >= request.start_by {
@@ -222,6 +255,7 @@ impl StarRocks {
                 headers: &headers,
                 body: Some(request.body.clone()),
                 timeout: CALL_TIMEOUT,
+                trust: self.trust.as_ref(),
             })
             .await
             {
@@ -229,7 +263,7 @@ impl StarRocks {
                 Err(error) => return failed(&error),
             };
             if reply.status == StatusCode::OK {
-                self.remember(target.authority().cloned());
+                self.remember(Some(target));
             }
         }
         self.outcome(&reply, request).await
@@ -243,8 +277,8 @@ impl StarRocks {
         headers: &[(&'static str, String)],
         request: &LoadRequest,
     ) -> Option<LoadOutcome> {
-        let (authority, since) = self.backend().clone()?;
-        let target = at_authority(authority.as_str(), path).ok()?;
+        let (backend, since) = self.backend().clone()?;
+        let target = at(&backend, path).ok()?;
         if since.elapsed() >= BACKEND_VALID {
             self.remember(None);
             return None;
@@ -258,6 +292,7 @@ impl StarRocks {
             headers,
             body: Some(request.body.clone()),
             timeout: CALL_TIMEOUT,
+            trust: self.trust.as_ref(),
         })
         .await;
         let outcome = match reply {
@@ -265,7 +300,7 @@ impl StarRocks {
             Ok(reply) if reply.body_sent => Some(self.outcome(&reply, request).await),
             Ok(_) => None,
             Err(error) => match failed(&error) {
-                unsent @ LoadOutcome::Retry { ambiguous: false, .. } => {
+                unsent @ (LoadOutcome::Retry { ambiguous: false, .. } | LoadOutcome::Blocked { .. }) => {
                     tracing::debug!(?unsent, "backend forgotten");
                     None
                 }
@@ -278,11 +313,11 @@ impl StarRocks {
         outcome
     }
 
-    fn remember(&self, backend: Option<Authority>) {
-        *self.backend() = backend.map(|authority| (authority, Instant::now()));
+    fn remember(&self, backend: Option<Uri>) {
+        *self.backend() = backend.map(|uri| (uri, Instant::now()));
     }
 
-    fn backend(&self) -> std::sync::MutexGuard<'_, Option<(Authority, Instant)>> {
+    fn backend(&self) -> std::sync::MutexGuard<'_, Option<(Uri, Instant)>> {
         self.backend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -291,7 +326,7 @@ impl StarRocks {
             response::load_outcome(reply.status.as_u16(), &reply.body, reply.body_sent, request.rows);
         match (outcome, error_url) {
             (LoadOutcome::Rejected { message }, Some(url)) => {
-                let rows = rejected_rows(&url).await;
+                let rows = rejected_rows(&url, self.trust.as_ref()).await;
                 LoadOutcome::Rejected {
                     message: format!("{message}; {rows}"),
                 }
@@ -315,7 +350,7 @@ impl Sink for StarRocks {
             .await
         {
             Ok(reply) => response::label_state(reply.status.as_u16(), &reply.body),
-            Err((cause, message)) => LabelState::Unanswered { cause, message },
+            Err(unanswered) => unanswered,
         }
     }
 
@@ -334,7 +369,7 @@ impl Sink for StarRocks {
         let path = format!("/api/{database}/{table}/_cancel?label={label}");
         match self.ask(Method::POST, &path).await {
             Ok(reply) => tracing::info!(label, answer = response::excerpt(&reply.body), "cancel"),
-            Err((_, message)) => tracing::warn!(label, message, "cancel"),
+            Err(unanswered) => tracing::warn!(label, ?unanswered, "cancel"),
         }
     }
 }
@@ -361,39 +396,106 @@ fn load_headers(request: &LoadRequest, authorization: String) -> Vec<(&'static s
     headers
 }
 
+/// Another path of the same server.
 fn at(base: &Uri, path: &str) -> Result<Uri, String> {
-    at_authority(base.authority().map_or("", |a| a.as_str()), path)
-}
-
-fn at_authority(authority: &str, path: &str) -> Result<Uri, String> {
-    format!("http://{authority}{path}")
+    let scheme = base.scheme_str().unwrap_or("http");
+    let authority = base.authority().map_or("", |a| a.as_str());
+    format!("{scheme}://{authority}{path}")
         .parse()
         .map_err(|error| format!("{authority}{path}: {error}"))
 }
 
+fn by_http(uri: &Uri) -> bool {
+    matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+}
+
+/// Why a redirect is not followed.
+enum Astray {
+    Unreadable(String),
+    /// Out of TLS: the password and the rows would go in plain text.
+    OutOfTls(String),
+}
+
+impl Astray {
+    fn unanswered(self) -> LabelState {
+        match self {
+            Self::Unreadable(message) => LabelState::Unanswered {
+                cause: RetryCause::ServerError,
+                message,
+            },
+            Self::OutOfTls(message) => LabelState::Refused {
+                cause: BlockedCause::TlsFailed,
+                message,
+            },
+        }
+    }
+
+    fn unloaded(self) -> LoadOutcome {
+        match self {
+            Self::Unreadable(message) => LoadOutcome::Retry {
+                cause: RetryCause::ServerError,
+                message,
+                ambiguous: false,
+            },
+            Self::OutOfTls(message) => LoadOutcome::Blocked {
+                cause: BlockedCause::TlsFailed,
+                message,
+            },
+        }
+    }
+}
+
 /// Where a reply points to; `None`: it is final.
-fn redirect(reply: &Reply) -> Result<Option<Uri>, String> {
+fn redirect(reply: &Reply) -> Result<Option<Uri>, Astray> {
     if !reply.status.is_redirection() {
         return Ok(None);
     }
     let location = reply.location.as_deref().unwrap_or_default();
-    match location.parse::<Uri>() {
-        Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some() => Ok(Some(uri)),
-        _ => Err(format!("HTTP {} with Location {location:?}", reply.status)),
+    let target = location.parse::<Uri>().ok().filter(by_http);
+    match target {
+        Some(uri) if reply.by_tls && uri.scheme_str() == Some("http") => Err(Astray::OutOfTls(format!(
+            "{} redirects out of TLS, to {location}: the password and the rows would travel in plain text. \
+                 Give the backends TLS, or make the frontends' endpoints http",
+            reply.host
+        ))),
+        Some(uri) => Ok(Some(uri)),
+        None => Err(Astray::Unreadable(format!(
+            "HTTP {} with Location {location:?}",
+            reply.status
+        ))),
     }
 }
 
 fn no_reply(error: &NoReply) -> (RetryCause, String) {
     let cause = match error {
         NoReply::Timeout { .. } => RetryCause::Timeout,
-        NoReply::Connect { .. } | NoReply::Broken { .. } => RetryCause::Unreachable,
+        NoReply::Connect { .. } | NoReply::Untrusted { .. } | NoReply::Broken { .. } => {
+            RetryCause::Unreachable
+        }
     };
     (cause, error.to_string())
+}
+
+fn unanswered(error: &NoReply) -> LabelState {
+    let (cause, message) = no_reply(error);
+    match error {
+        NoReply::Untrusted { .. } => LabelState::Refused {
+            cause: BlockedCause::TlsFailed,
+            message,
+        },
+        _ => LabelState::Unanswered { cause, message },
+    }
 }
 
 fn failed(error: &NoReply) -> LoadOutcome {
     let (cause, message) = no_reply(error);
     let ambiguous = match error {
+        NoReply::Untrusted { .. } => {
+            return LoadOutcome::Blocked {
+                cause: BlockedCause::TlsFailed,
+                message,
+            };
+        }
         NoReply::Connect { .. } => false,
         NoReply::Broken { body_sent, .. } | NoReply::Timeout { body_sent, .. } => *body_sent,
     };
@@ -406,7 +508,7 @@ fn failed(error: &NoReply) -> LoadOutcome {
 
 /// First lines of the list of rejected rows. Without credentials: the URL came from a reply's body, not from a frontend's
 /// redirect.
-async fn rejected_rows(url: &str) -> String {
+async fn rejected_rows(url: &str, trust: Option<&Trust>) -> String {
     let Ok(uri) = url.parse::<Uri>() else {
         return format!("rejected rows: {url}");
     };
@@ -416,6 +518,7 @@ async fn rejected_rows(url: &str) -> String {
         headers: &[],
         body: None,
         timeout: FE_TIMEOUT,
+        trust,
     })
     .await;
     match reply {

@@ -231,6 +231,12 @@ struct StateAnswer {
 /// The meaning of `get_load_state`'s answer.
 pub(super) fn label_state(status: u16, body: &[u8]) -> LabelState {
     let unanswered = |cause, message| LabelState::Unanswered { cause, message };
+    if matches!(status, 401 | 403) {
+        return LabelState::Refused {
+            cause: BlockedCause::AuthenticationFailed,
+            message: format!("get_load_state: HTTP {status}: {}", excerpt(body)),
+        };
+    }
     let Ok(answer) = serde_json::from_slice::<StateAnswer>(body) else {
         let message = format!("get_load_state: HTTP {status}: {}", excerpt(body));
         return unanswered(RetryCause::ServerError, message);

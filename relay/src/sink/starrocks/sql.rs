@@ -8,10 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use mysql_async::{Conn, DriverError, IoError, Opts, OptsBuilder, Value};
 use tributary_crds::relay::{BlockedCause, RetryCause};
 
+use super::trust::{Trust, tls_failure};
 use super::{Credentials, EndpointError};
+use crate::access::Login;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -32,6 +34,9 @@ pub enum SqlError {
     Timeout(Duration),
     #[error("SQL: access denied: {0}")]
     Denied(String),
+    /// The server is not who it should be, or speaks no TLS.
+    #[error("SQL: {0}")]
+    Untrusted(String),
     /// The server understood and said no.
     #[error("SQL: error {code}: {message}")]
     Refused { code: u16, message: String },
@@ -44,6 +49,7 @@ impl SqlError {
     pub fn blocked(&self) -> Result<BlockedCause, RetryCause> {
         match self {
             Self::Denied(_) => Ok(BlockedCause::AuthenticationFailed),
+            Self::Untrusted(_) => Ok(BlockedCause::TlsFailed),
             Self::Refused {
                 code: ER_NO_SUCH_TABLE | ER_BAD_TABLE | ER_BAD_DB,
                 ..
@@ -69,13 +75,20 @@ pub struct Sql {
     /// `host`, `port`.
     frontends: Vec<(String, u16)>,
     credentials: Credentials,
+    /// Sessions are by TLS, with servers believed by this.
+    trust: Option<Trust>,
     preferred: AtomicUsize,
     idle: Mutex<Vec<Conn>>,
 }
 
 impl Sql {
     /// Connects when first asked. An empty list is lawful: every question is then answered with [`SqlError::Unreachable`].
-    pub fn new(endpoints: &[String], credentials: Credentials) -> Result<Self, EndpointError> {
+    /// `trust`: sessions are by TLS.
+    pub fn new(
+        endpoints: &[String],
+        trust: Option<Trust>,
+        credentials: Credentials,
+    ) -> Result<Self, EndpointError> {
         let parse = |text: &String| {
             let (host, port) = text.rsplit_once(':')?;
             let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -83,11 +96,12 @@ impl Sql {
         };
         let frontends = endpoints
             .iter()
-            .map(|text| parse(text).ok_or_else(|| EndpointError(text.clone())))
+            .map(|text| parse(text).ok_or_else(|| EndpointError::Endpoint(text.clone())))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             frontends,
             credentials,
+            trust,
             preferred: AtomicUsize::new(0),
             idle: Mutex::default(),
         })
@@ -171,20 +185,21 @@ impl Sql {
     }
 
     async fn connect(&self) -> Result<Conn, SqlError> {
-        let (user, password) = self.credentials.read().await.map_err(SqlError::Denied)?;
+        let login = self.credentials.read().await.map_err(SqlError::Denied)?;
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failure =
             SqlError::Unreachable("no SQL endpoints are configured (starrocks.mysqlEndpoints)".into());
         for i in 0..self.frontends.len() {
             let index = (first + i) % self.frontends.len();
             let (host, port) = &self.frontends[index];
-            let connecting = Conn::new(options(host, *port, &user, &password));
+            let connecting = Conn::new(options(host, *port, &login, self.trust.as_ref()));
             match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
                 Ok(Ok(session)) => {
                     self.preferred.store(index, Ordering::Relaxed);
                     return Ok(session);
                 }
-                Ok(Err(error)) => match sql_error(&error) {
+                Ok(Err(error)) => match self.session_error(&error, &format!("{host}:{port}")) {
+                    untrusted @ SqlError::Untrusted(_) => failure = untrusted,
                     // An answer is an answer: another frontend knows the same users.
                     refused @ (SqlError::Denied(_) | SqlError::Refused { .. }) => return Err(refused),
                     other => failure = SqlError::Unreachable(format!("{host}:{port}: {other}")),
@@ -199,17 +214,40 @@ impl Sql {
         Err(failure)
     }
 
+    /// Why there is no session. By TLS it may be the server that is wrong.
+    fn session_error(&self, error: &mysql_async::Error, server: &str) -> SqlError {
+        let Some(trust) = &self.trust else {
+            return sql_error(error);
+        };
+        match error {
+            mysql_async::Error::Io(IoError::Io(io)) => match tls_failure(io) {
+                Some(failure) => SqlError::Untrusted(format!("{server}: {}", trust.explain(failure))),
+                None => sql_error(error),
+            },
+            mysql_async::Error::Io(IoError::Tls(failure)) => {
+                SqlError::Untrusted(format!("{server}: {failure}"))
+            }
+            mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+                SqlError::Untrusted(format!(
+                    "{server} offers no TLS for SQL: switch it on there, or set starrocks.tls.mysql to false"
+                ))
+            }
+            other => sql_error(other),
+        }
+    }
+
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Conn>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn options(host: &str, port: u16, user: &str, password: &str) -> Opts {
+fn options(host: &str, port: u16, login: &Login, trust: Option<&Trust>) -> Opts {
     OptsBuilder::default()
         .ip_or_hostname(host)
         .tcp_port(port)
-        .user(Some(user))
-        .pass(Some(password))
+        .user(Some(&login.username))
+        .pass(Some(&login.password))
+        .ssl_opts(trust.map(Trust::mysql))
         .tcp_nodelay(true)
         // Given here, they are not asked for on every connection.
         .max_allowed_packet(Some(16 << 20))
@@ -281,9 +319,9 @@ mod tests {
             username: "u".into(),
             password: "p".into(),
         };
-        assert!(Sql::new(&["fe:9030".into(), "[::1]:9030".into()], credentials()).is_ok());
+        assert!(Sql::new(&["fe:9030".into(), "[::1]:9030".into()], None, credentials()).is_ok());
         for wrong in ["fe", ":9030", "fe:", "fe:x", "fe:99999"] {
-            assert!(Sql::new(&[wrong.into()], credentials()).is_err(), "{wrong}");
+            assert!(Sql::new(&[wrong.into()], None, credentials()).is_err(), "{wrong}");
         }
     }
 
