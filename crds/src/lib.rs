@@ -11,6 +11,8 @@
 //! * [`validate`]: the API server's rules and the rules beyond CEL, client-side.
 //! * [`crd`]: the CustomResourceDefinitions as they are installed.
 
+// Input never ends the process: what cannot be is an error with words.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 pub mod column;
 #[cfg(feature = "expr")]
 pub mod expr;

@@ -37,6 +37,11 @@ pub struct Args {
     #[arg(long, env = "TRIBUTARY_RESYNC_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub resync_seconds: u64,
 
+    /// How long deletions in a namespace that goes wait for a system that does not answer, in seconds; then what is left there is
+    /// recorded, and the namespace goes.
+    #[arg(long, env = "TRIBUTARY_NAMESPACE_YIELD_SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub namespace_yield_seconds: u64,
+
     /// Name of the Lease that says which of several operators writes.
     #[arg(long, env = "TRIBUTARY_LEASE_NAME", default_value = "tributary-operator")]
     pub lease_name: String,

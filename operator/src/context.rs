@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Secret};
 use kube::api::PartialObjectMeta;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -34,6 +34,7 @@ pub struct Context {
     pub memory: Memory,
     pub relay_image: String,
     pub resync: std::time::Duration,
+    namespace_yield: std::time::Duration,
     recorders: Recorders,
 }
 
@@ -76,18 +77,58 @@ impl Context {
             memory: Memory::default(),
             relay_image: args.relay_image.clone(),
             resync: args.resync(),
+            namespace_yield: std::time::Duration::from_secs(args.namespace_yield_seconds),
         }
     }
 
-    /// Whether a namespace is being deleted.
-    pub fn namespace_goes(&self, name: &str) -> bool {
-        let namespace = self.stores.namespace(name);
-        namespace.is_some_and(|n| n.metadata.deletion_timestamp.is_some())
+    /// In a namespace that is being deleted (rule 25): how long its deletions insist.
+    pub fn yields_after(&self, namespace: &str) -> Option<std::time::Duration> {
+        let found = self.stores.namespace(namespace);
+        let goes = found.is_some_and(|n| n.metadata.deletion_timestamp.is_some());
+        goes.then_some(self.namespace_yield)
     }
 
     /// Tells people about a transition. Never an error: nothing may depend on events (a terminating namespace refuses them).
     pub async fn tell<K>(&self, kind: Kind, about: &K, severity: EventType, reason: &str, note: &str)
     where
+        K: Namespaced,
+    {
+        self.tell_with(kind, about, None, severity, reason, note).await;
+    }
+
+    /// Something was let go of with things left behind. A namespace that goes takes no events, and keeps none: the platform's
+    /// owner is told too.
+    pub async fn tell_orphaned<K>(&self, kind: Kind, of: &K, platform: Option<&DataPlatform>, note: &str)
+    where
+        K: Namespaced,
+    {
+        let name = format!(
+            "{} {}/{}",
+            K::kind(&()),
+            of.namespace().unwrap_or_default(),
+            of.name_any()
+        );
+        tracing::warn!(object = name, note, "left behind");
+        let severity = EventType::Warning;
+        self.tell(kind, of, severity, "Orphaned", note).await;
+        if let Some(platform) = platform {
+            let (about, note) = (of.object_ref(&()), format!("{name}: {note}"));
+            let kind = Kind::DataPlatform;
+            self.tell_with(kind, platform, Some(about), EventType::Warning, "Orphaned", &note)
+                .await;
+        }
+    }
+
+    /// The same on account of another object: what is told of two of them is two events, not one that is counted.
+    pub async fn tell_with<K>(
+        &self,
+        kind: Kind,
+        about: &K,
+        because_of: Option<ObjectReference>,
+        severity: EventType,
+        reason: &str,
+        note: &str,
+    ) where
         K: Namespaced,
     {
         let recorder = match kind {
@@ -100,7 +141,7 @@ impl Context {
             reason: reason.to_owned(),
             note: Some(note.to_owned()),
             action: "Reconcile".to_owned(),
-            secondary: None,
+            secondary: because_of,
         };
         let reference = about.object_ref(&());
         let publish = recorder.publish(&event, &reference);

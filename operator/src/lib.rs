@@ -4,6 +4,8 @@
 //! `validate` (sync) → `plan` (pure) → `apply` → `status`. [`backend`] holds one client per external system, [`kubernetes`] is
 //! the one door to the API server, [`controllers`] ties watches to reconcilers.
 
+// Input never ends the process: what cannot be is an error with words.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 pub mod args;
 pub mod backend;
 pub mod backends;

@@ -1,7 +1,13 @@
 //! The controllers before a real API server and a real Kafka, with Connect and StarRocks away: what is refused, what is waited
 //! for, how little is written, and that deletion neither hangs nor runs ahead. Everything the operator asks of the API server is counted.
 
+#[path = "reconcile/claims.rs"]
+mod claims;
 mod common;
+#[path = "reconcile/deletion.rs"]
+mod deletion;
+#[path = "reconcile/letters.rs"]
+mod letters;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,7 +24,7 @@ use tributary_operator::args::{Args, LogFormat};
 use tributary_operator::backend::kafka::{KafkaAdmin, KafkaOptions};
 use tributary_operator::controllers;
 use tributary_operator::ledger::{Entry, Ledgers, PipelineRecord};
-use tributary_stage::Parts;
+use tributary_stage::{Parts, Stage};
 
 const CHILD: &str = "acme.orders.orders";
 const TOPIC: &str = "acme.shop_acme.orders";
@@ -53,6 +59,7 @@ fn args() -> Args {
         platform_namespaces: vec!["tributary".to_owned()],
         concurrency: 4,
         resync_seconds: 2,
+        namespace_yield_seconds: 3,
         lease_name: "tributary-operator".to_owned(),
         lease_namespace: Some("tributary".to_owned()),
         lease_seconds: 15,
@@ -122,7 +129,10 @@ async fn from_the_first_look_to_the_last() {
     claims_topics_and_children(&world).await;
     steady_objects_are_not_written(&world).await;
     let operator = a_status_is_only_a_cache(&world, operator).await;
+    letters::dead_letters_show(&world, &bootstrap).await;
     the_same_identity_goes_on(&world, &bootstrap).await;
+    claims::the_first_has_it_until_it_is_gone(&world).await;
+    deletion::a_namespace_goes_while_nothing_answers(&world, &broker, &bootstrap).await;
     the_platform_goes_last(&world).await;
     operator.stop().await;
 }

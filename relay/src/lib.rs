@@ -5,6 +5,8 @@
 //! outcome, and only a durable outcome moves positions. [`telemetry`] shows all of it; [`board`] is what they share.
 
 #![forbid(unsafe_code)]
+// Input never ends the process: what cannot be is an error with words.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod access;
 pub mod board;

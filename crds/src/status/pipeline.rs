@@ -118,6 +118,8 @@ reasons! {
         NotMeasured,
         // Lossless
         NothingParked,
+        /// Documents that no table took wait in the dead-letter topic.
+        RowsDeadLettered,
         OverflowTruncated,
         HistoryGap,
         // SourceExactlyOnce

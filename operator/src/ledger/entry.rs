@@ -186,7 +186,8 @@ impl Entry {
 /// Generations of a dataset that the ledger does not know. That it is new is only one of the reasons: a ledger can be lost, with
 /// Kafka or without. So what is left elsewhere decides, and the highest wins.
 fn first(dataset: &str, traces: Traces) -> Result<(u16, u16), GenerationsUsedUp> {
-    match (traces.running, traces.in_tables) {
+    let in_tables = traces.in_tables.filter(|_| Guard::GenerationsAboveRows.holds());
+    match (traces.running, in_tables) {
         // The relay's file is at least as new as the rows it wrote. Its content may differ: the mapping moves on.
         (Some((topic, mapping)), rows) if rows.is_none_or(|rows| topic >= rows) => {
             Ok((topic.max(FIRST_GENERATION), next_mapping(dataset, mapping)?))

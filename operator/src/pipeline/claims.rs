@@ -17,6 +17,7 @@ use crate::backend::BackendResult;
 use crate::backend::connect::ConnectorConfig;
 use crate::backend::connect::connector::OWNER_KEY;
 use crate::context::Context;
+use crate::guard::Guard;
 use crate::ledger::{Change, Claim, Conflict, Entry, Held, Key, PipelineRecord, State, Value, WriteError};
 
 /// `<namespace>/<name>`: a pipeline inside an owner ID's ledger.
@@ -142,7 +143,9 @@ fn wanted(accepted: &Accepted, entry: &Entry) -> BTreeSet<Claim> {
         let collection = digest_of(&(&hosts, &source.database, &dataset.collection));
         claims.insert(Claim::Collection(collection));
         for (table, compiled) in dataset.tables.iter().zip(&compiled.tables) {
-            if let EffectiveTable::Referenced { .. } = table {
+            if let EffectiveTable::Referenced { .. } = table
+                && Guard::OneWriterPerRow.holds()
+            {
                 claims.insert(rows(compiled, &effective.tenant, &dataset.name));
             }
         }
@@ -237,3 +240,7 @@ pub fn refused(accepted: &Accepted, conflict: &Conflict) -> Refused {
     };
     Refused { reason, message }
 }
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;

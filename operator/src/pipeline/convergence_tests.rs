@@ -324,8 +324,8 @@ fn status_and_config_maps_are_nothing_but_caches() {
     );
 }
 
-#[test]
-fn a_lost_ledger_is_rebuilt_above_what_the_rows_carry() {
+/// Rule 2: a lost ledger begins above what the rows carry; else every later change would lose against them.
+fn a_lost_ledger_begins_above_the_rows() -> Result<(), String> {
     use crate::ledger::{Entry, Traces};
     let accepted = accepted();
     let mut world = empty_world(&accepted);
@@ -339,8 +339,28 @@ fn a_lost_ledger_is_rebuilt_above_what_the_rows_carry() {
     };
     world.traces.insert("orders".into(), Ok(rows));
     converge(&mut world, &accepted);
-    assert_eq!(world.ledger.as_ref().unwrap().datasets["orders"].generation, 8);
+    match world.ledger.as_ref().unwrap().datasets["orders"].generation {
+        8 => Ok(()),
+        other => Err(format!("generation {other} beside rows of generation 7")),
+    }
+}
 
+#[test]
+fn rule_2_a_lost_ledger() {
+    a_lost_ledger_begins_above_the_rows().unwrap();
+}
+
+#[test]
+fn rule_2_a_lost_ledger_is_broken_without_its_guard() {
+    crate::guard::Guard::GenerationsAboveRows.assert_red("pipeline::convergence_tests::rule_2_a_lost_ledger");
+}
+
+#[test]
+fn rows_that_cannot_be_asked_are_not_taken_for_none() {
+    use crate::ledger::Entry;
+    let accepted = accepted();
+    let mut world = empty_world(&accepted);
+    converge(&mut world, &accepted);
     // Rows that cannot be asked are not taken for none.
     let away = BackendError::new(Backend::StarRocks, ErrorClass::Unreachable, "x", "refused");
     world.ledger = Ok(Entry::default());

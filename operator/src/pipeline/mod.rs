@@ -7,6 +7,7 @@ pub mod credential;
 pub mod dereference;
 pub mod freshness;
 mod lag_cause;
+mod lossless;
 pub mod memory;
 pub mod observe;
 pub mod observe_relay;

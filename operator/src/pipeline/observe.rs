@@ -54,6 +54,8 @@ pub struct Observed {
     /// What they say together.
     pub relay: RelayAnswer,
     pub connector: BackendResult<ConnectorSeen>,
+    /// Records in the dead-letter topic; `None`: Kafka did not say.
+    pub dead_letters: Option<u64>,
 }
 
 pub async fn observe(
@@ -72,6 +74,7 @@ pub async fn observe(
         Err(_) => BTreeMap::new(),
     };
     let mirrored = mirrored(accepted, context).await;
+    let dead_letters = dead_letters(accepted, &topics, context).await;
     let relays = ask(accepted.effective.relay.replicas, &runtime, context).await;
     Ok(Observed {
         topics,
@@ -88,6 +91,7 @@ pub async fn observe(
         relay: together(&relays),
         relays,
         connector,
+        dead_letters,
     })
 }
 
@@ -98,6 +102,21 @@ async fn topics(accepted: &Accepted, context: &Context) -> BackendResult<BTreeMa
         .kafka(&accepted.platform)?
         .describe_topics(&names)
         .await
+}
+
+async fn dead_letters(
+    accepted: &Accepted,
+    topics: &BackendResult<BTreeMap<String, TopicState>>,
+    context: &Context,
+) -> Option<u64> {
+    let topic = accepted.effective.dead_letter_topic();
+    if !topics.as_ref().ok()?.contains_key(&topic) {
+        return Some(0);
+    }
+    let kafka = context.backends.kafka(&accepted.platform).ok()?;
+    // One partition: [`super::validate`] makes it so.
+    let marks = kafka.watermarks(&topic, 0).await.ok()?;
+    u64::try_from(marks.high - marks.low).ok()
 }
 
 /// Looks for generations outside of the ledger, where it knows none: in the relay's own file and in the rows.

@@ -221,6 +221,7 @@ fn join_status(merged: &mut RelayStatus, other: &RelayStatus) {
         .config_refused
         .take()
         .or_else(|| other.config_refused.clone());
+    merged.kafka = merged.kafka.take().or_else(|| other.kafka.clone());
     for dataset in &other.datasets {
         match merged.datasets.iter_mut().find(|d| d.name == dataset.name) {
             Some(mine) => join_dataset(mine, dataset),

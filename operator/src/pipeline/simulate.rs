@@ -48,6 +48,7 @@ pub fn empty_world(accepted: &Accepted) -> Observed {
             .collect(),
         relay: RelayAnswer::NoPod,
         connector: Ok(ConnectorSeen::default()),
+        dead_letters: Some(0),
     }
 }
 

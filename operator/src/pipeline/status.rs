@@ -23,7 +23,7 @@ use super::memory::PipelineMemory;
 use super::observe::{Observed, RELAY_ORDINAL, RelayAnswer};
 use super::plan::Plan;
 use super::validate::{Accepted, Refused};
-use crate::backend::connect::{ConnectorReason, SnapshotState};
+use crate::backend::connect::SnapshotState;
 
 /// A condition changes at most this often because of a measurement.
 const MEASURED_PAUSE: Duration = Duration::from_secs(30);
@@ -109,7 +109,10 @@ pub fn status(
     let mut verdicts = conditions::layers(accepted, observed, plan, failures, restarts, now_ms);
     let measured = measure(accepted, observed, &previous, memory, now);
     verdicts.push((C::Fresh, fresh(accepted, observed, plan, &measured, &verdicts)));
-    verdicts.push((C::Lossless, lossless(observed, plan, &previous.conditions)));
+    verdicts.push((
+        C::Lossless,
+        super::lossless::lossless(accepted, observed, plan, &previous.conditions),
+    ));
     pace(&mut verdicts, &previous.conditions, memory, now);
 
     let stalled = stalled(&verdicts);
@@ -321,49 +324,6 @@ fn not_measured(observed: &Observed) -> &'static str {
     }
 }
 
-/// What was lost stays lost: the condition remembers it until the spec changes.
-fn lossless(observed: &Observed, plan: &Plan, previous: &[Condition]) -> Verdict<R> {
-    if plan
-        .assessment
-        .as_ref()
-        .is_some_and(|a| a.reason == ConnectorReason::ResumeTokenLost)
-    {
-        return Verdict::bad(
-            R::HistoryGap,
-            "Changes between the stored position and the source's oldest history are missing.",
-        );
-    }
-    let last = find(previous, C::Lossless.as_str());
-    if let Some(last) = last.filter(|c| c.status == ConditionStatus::False) {
-        let reason = [R::HistoryGap, R::OverflowTruncated]
-            .into_iter()
-            .find(|r| r.as_str() == last.reason);
-        if let Some(reason) = reason {
-            return Verdict::bad(reason, last.message.as_str());
-        }
-    }
-    let RelayAnswer::Status(status) = &observed.relay else {
-        return match last.filter(|c| c.status == ConditionStatus::True) {
-            Some(last) => Verdict::good(R::NothingParked, last.message.as_str()),
-            None => Verdict::unknown(R::NotMeasured, ""),
-        };
-    };
-    let truncated = status
-        .datasets
-        .iter()
-        .find(|d| d.tables.iter().any(|t| t.overflow_truncated > 0));
-    match truncated {
-        Some(dataset) => Verdict::bad(
-            R::OverflowTruncated,
-            format!(
-                "{}: the _extra of some rows was larger than 64 KiB and was cut; bronze or the source still has it.",
-                dataset.name
-            ),
-        ),
-        None => Verdict::good(R::NothingParked, "No document is parked, no value was cut."),
-    }
-}
-
 /// Conditions that follow measurements change at most once per pause.
 fn pace(verdicts: &mut Verdicts, previous: &[Condition], memory: &mut PipelineMemory, now: Timestamp) {
     let last = find(previous, C::Fresh.as_str());
@@ -474,7 +434,7 @@ fn tables(dataset: &EffectiveDataset, compiled: &[TableConfig]) -> Vec<TableSumm
 }
 
 /// `2s`, `1m`, `1h30m`: durations as people write them.
-fn short(duration: Duration) -> String {
+pub(super) fn short(duration: Duration) -> String {
     let millis = duration.as_millis();
     let parts = [(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
     let mut rest = millis;

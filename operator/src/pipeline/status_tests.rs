@@ -318,3 +318,52 @@ fn a_topic_made_again_is_said_and_stalls() {
     assert_eq!(word(&status, "Ready"), "False/TopicRecreated");
     assert_eq!(word(&status, "Stalled"), "True/TopicRecreated");
 }
+
+#[test]
+fn dead_letters_are_seen_in_their_topic_and_only_there() {
+    let accepted = accepted();
+    let mut world = settled(&accepted);
+    let mut memory = PipelineMemory::default();
+    let mut pipeline = pipeline();
+    let mut look = |world: &Observed, second: i64| {
+        let status = seen_at(&pipeline, &accepted, world, &mut memory, at(second));
+        pipeline.status = Some(status.clone());
+        status
+    };
+    assert_eq!(word(&look(&world, 0), "Lossless"), "True/NothingParked");
+    world.dead_letters = Some(3);
+    let parked = look(&world, 15);
+    assert_eq!(word(&parked, "Lossless"), "False/RowsDeadLettered");
+    assert_eq!(word(&parked, "Ready"), "True/Flowing", "rows still flow");
+    let told = &find(&parked.conditions, "Lossless").unwrap().message;
+    assert!(
+        told.starts_with("<10 document") && told.contains("tributary-dead-letters.acme"),
+        "{told}"
+    );
+    world.dead_letters = Some(4);
+    assert_eq!(look(&world, 30), parked, "no live figures");
+    // The relay starts anew and counts from zero; Kafka does not answer: the letters are still there.
+    world.dead_letters = None;
+    assert_eq!(word(&look(&world, 45), "Lossless"), "False/RowsDeadLettered");
+    world.dead_letters = Some(0);
+    assert_eq!(word(&look(&world, 60), "Lossless"), "True/NothingParked");
+    world.dead_letters = None;
+    assert_eq!(word(&look(&world, 75), "Lossless"), "True/NothingParked");
+}
+
+#[test]
+fn what_was_cut_is_remembered_until_the_spec_is_changed() {
+    let accepted = accepted();
+    let mut world = settled(&accepted);
+    if let RelayAnswer::Status(status) = &mut world.relay {
+        status.datasets[0].tables[0].overflow_truncated = 1;
+    }
+    let mut memory = PipelineMemory::default();
+    let mut edited = pipeline();
+    edited.status = Some(seen_at(&edited, &accepted, &world, &mut memory, at(0)));
+    edited.metadata.generation = Some(5);
+    let accepted = accepted_of(edited.clone());
+    let restarted = settled(&accepted);
+    let after = seen_at(&edited, &accepted, &restarted, &mut memory, at(60));
+    assert_eq!(word(&after, "Lossless"), "True/NothingParked");
+}

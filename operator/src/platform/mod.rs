@@ -15,6 +15,7 @@ use tributary_crds::platform::DataPlatform;
 
 use crate::context::Context;
 use crate::error::{self, Error};
+use crate::pipeline::teardown::plan::{Patience, patience};
 use crate::publish::publish;
 use crate::telemetry::Kind;
 
@@ -51,7 +52,7 @@ pub async fn reconcile(platform: Arc<DataPlatform>, context: Arc<Context>) -> Re
 /// Deletion waits while anything names the platform: without it nobody could take those objects down in order.
 async fn delete(platform: &DataPlatform, context: &Context) -> Result<Action, Error> {
     let users = dereference::users_live(platform, context).await?;
-    if users.is_empty() {
+    if users.is_empty() || guard_yields(platform, context) {
         context.kubernetes.remove_finalizer(platform).await?;
         return Ok(Action::await_change());
     }
@@ -70,4 +71,15 @@ async fn delete(platform: &DataPlatform, context: &Context) -> Result<Action, Er
     )
     .await?;
     Ok(error::requeue(NOT_READY))
+}
+
+/// Rule 25: a namespace that goes takes the platform with it, bounded, whoever names it. Its relays and Secrets are there too: what
+/// named it can do nothing any more but be deleted.
+fn guard_yields(platform: &DataPlatform, context: &Context) -> bool {
+    let since = platform.metadata.deletion_timestamp.as_ref().map(|t| t.0);
+    let waited = since.map_or(std::time::Duration::ZERO, |t| {
+        Timestamp::now().duration_since(t).unsigned_abs()
+    });
+    let namespace = context.yields_after(&platform.namespace().unwrap_or_default());
+    patience(waited, None, namespace) != Patience::Wait
 }

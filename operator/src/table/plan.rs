@@ -9,6 +9,7 @@ use super::jobs::{self, Turn};
 use super::validate::Valid;
 use crate::backend::BackendError;
 use crate::backend::starrocks::LiveTable;
+use crate::guard::Guard;
 
 /// What is to be said about a table.
 #[derive(Debug)]
@@ -104,7 +105,8 @@ pub fn plan(valid: &Valid, live: &Live) -> Outcome {
 /// One ALTER TABLE at a time: while a job runs or was just cancelled, columns wait.
 fn paced(actions: Vec<DdlAction>, live: &Live) -> (Vec<DdlAction>, Option<Waiting>) {
     let turn = jobs::turn(&live.jobs, live.clock);
-    if turn == Turn::Send {
+    // Rule 20.
+    if turn == Turn::Send || !Guard::OneOperation.holds() {
         return (actions, None);
     }
     let (adding, rest): (Vec<_>, Vec<_>) = actions

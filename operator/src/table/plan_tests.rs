@@ -76,8 +76,8 @@ fn a_mapping_may_name_what_was_seen() {
     assert!(!fewer.blocks_loads, "the others still load");
 }
 
-#[test]
-fn columns_wait_for_the_job_before_them() {
+/// Rule 20: a second ALTER TABLE beside a running one is refused or cancels it; it waits, and says for what.
+fn one_operation_at_a_time() -> Result<(), String> {
     let valid = valid();
     let mut live = without(made(&valid), "total");
     live.jobs = vec![AlterJob {
@@ -88,16 +88,27 @@ fn columns_wait_for_the_job_before_them() {
         finished: None,
     }];
     let waiting = planned(&valid, &live);
-    assert_eq!(waiting.actions, []);
-    let told = waiting.waiting.expect("told");
+    if !waiting.actions.is_empty() {
+        return Err(format!("beside a job that runs: {:?}", texts(&waiting)));
+    }
+    let told = waiting.waiting.ok_or("nothing is said")?;
     assert_eq!(told.columns, ["total"]);
-    assert!(matches!(told.turn, Turn::Watch(_)));
+    assert!(matches!(&told.turn, Turn::Watch(job) if job.id == "10023"));
     live.jobs[0].state = JobState::Finished;
-    assert_eq!(
-        planned(&valid, &live).actions.len(),
-        1,
-        "another's job did not add it"
-    );
+    match planned(&valid, &live).actions.len() {
+        1 => Ok(()),
+        n => Err(format!("{n} actions after another's job ended")),
+    }
+}
+
+#[test]
+fn rule_20() {
+    one_operation_at_a_time().unwrap();
+}
+
+#[test]
+fn rule_20_is_broken_without_its_guard() {
+    crate::guard::Guard::OneOperation.assert_red("table::plan::tests::rule_20");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::{status, validate};
 use crate::backend::{BackendError, BackendResult};
 use crate::context::{Context, refers_to};
 use crate::error::{self, Error};
+use crate::guard::Guard;
 use crate::pipeline::teardown::plan::{Patience, patience};
 use crate::publish::publish;
 use crate::telemetry::Kind;
@@ -30,18 +31,33 @@ enum Blocked {
 }
 
 pub async fn reconcile(table: &StarRocksTable, context: &Context) -> Result<Action, Error> {
-    let blocked = match referrers(table, context).await? {
-        users if !users.is_empty() => Some(Blocked::InUse(users)),
-        _ => match drop_by_policy(table, context).await?.err() {
-            Some(error) if error.is_retryable() && yields(table, context) => {
-                let note = format!("Released without dropping the table: {error}.");
-                context
-                    .tell(Kind::StarRocksTable, table, EventType::Warning, "Orphaned", &note)
-                    .await;
+    let patience = patience_with(table, context);
+    let own = table.namespace().unwrap_or_default();
+    let goes = context.yields_after(&own).is_some();
+    let users = referrers(table, context).await?;
+    let blocked = if users.is_empty() {
+        match drop_by_policy(table, context).await?.err() {
+            Some(error) if patience != Patience::Wait => {
+                orphaned(
+                    table,
+                    &format!("Released without dropping the table: {error}."),
+                    context,
+                )
+                .await;
                 None
             }
             error => error.map(Blocked::Backend),
-        },
+        }
+    } else if guard_yields(&users, &own, patience, goes) {
+        // Others write to it: whatever the policy says, their rows stay.
+        let note = format!(
+            "Released although {} write to the table, which stays.",
+            users.join(", ")
+        );
+        orphaned(table, &note, context).await;
+        None
+    } else {
+        Some(Blocked::InUse(users))
     };
     let Some(blocked) = blocked else {
         context.kubernetes.remove_finalizer(table).await?;
@@ -66,8 +82,24 @@ pub async fn reconcile(table: &StarRocksTable, context: &Context) -> Result<Acti
     Ok(error::requeue(WAIT))
 }
 
-/// Whether a cluster that does not answer is waited for no longer: the same bounds as for pipelines.
-fn yields(table: &StarRocksTable, context: &Context) -> bool {
+async fn orphaned(table: &StarRocksTable, note: &str, context: &Context) {
+    let own = table.namespace().unwrap_or_default();
+    let platform = context.stores.platform(table.spec.platform_ref.as_ref(), &own);
+    context
+        .tell_orphaned(Kind::StarRocksTable, table, platform.as_deref(), note)
+        .await;
+}
+
+/// Rule 25: in a namespace that goes, the guard yields: to users elsewhere at once, who cannot keep it, and to those that go with
+/// it after the bound.
+fn guard_yields(users: &[String], own: &str, patience: Patience, goes: bool) -> bool {
+    let here = format!("{own}/");
+    let goes = goes && Guard::NamespaceYields.holds();
+    goes && (patience != Patience::Wait || !users.iter().any(|user| user.starts_with(&here)))
+}
+
+/// How long a cluster that does not answer is waited for: the same bounds as for pipelines.
+fn patience_with(table: &StarRocksTable, context: &Context) -> Patience {
     let own = table.namespace().unwrap_or_default();
     let platform = context.stores.platform(table.spec.platform_ref.as_ref(), &own);
     let defaults = platform.as_ref().and_then(|p| p.spec.defaults.as_ref());
@@ -76,12 +108,8 @@ fn yields(table: &StarRocksTable, context: &Context) -> bool {
     let waited = since.map_or(std::time::Duration::ZERO, |t| {
         Timestamp::now().duration_since(t).unsigned_abs()
     });
-    let patience = patience(
-        waited,
-        unreachable.and_then(OnUnreachable::orphans_after),
-        context.namespace_goes(&own),
-    );
-    patience == Patience::Yield
+    let asked = unreachable.and_then(OnUnreachable::orphans_after);
+    patience(waited, asked, context.yields_after(&own))
 }
 
 /// Pipelines that write to the table without owning it, asked from the API server. A pipeline that goes itself has stopped
@@ -156,5 +184,26 @@ async fn drop_ours(name: &TableName, mark: &str, refs: &Referenced, context: &Co
                 .await
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_namespace_that_goes_users_elsewhere_hold_nothing_up() {
+        let elsewhere = ["tenant-b/acme".to_owned()];
+        let here = ["shop/acme".to_owned(), "tenant-b/acme".to_owned()];
+        let yields = |users: &[String], patience, goes| guard_yields(users, "shop", patience, goes);
+        assert!(yields(&elsewhere, Patience::Wait, true));
+        assert!(!yields(&here, Patience::Wait, true), "it goes too, and in order");
+        assert!(yields(&here, Patience::Yield, true));
+        for patience in [Patience::Wait, Patience::Yield, Patience::Abandon] {
+            assert!(
+                !yields(&elsewhere, patience, false),
+                "people use it: {patience:?}"
+            );
+        }
     }
 }

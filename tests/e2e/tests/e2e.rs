@@ -127,8 +127,21 @@ fn run(scenario: &Scenario, checks: &mut Checks, arguments: &Arguments) {
     }
     checks.check("a value of another type waits in _extra", || mixed_type(scenario));
     bad_records::check(scenario, checks);
+    checks.check(
+        "Lossless says that documents wait in the dead-letter topic",
+        || {
+            let reasons = ["RowsDeadLettered"];
+            Ok(scenario
+                .await_pipeline(TENANTS[0], "Lossless", "False", &reasons, MINUTE)?
+                .message)
+        },
+    );
     bad_manifests::check(scenario, checks);
     bad_input::check(scenario, checks);
+    checks.check("a changed setting reaches the relay where it runs", || {
+        reconfigured(scenario)
+    });
+    checks.check("a second relay shares the partitions", || scaled(scenario));
     connect_away(scenario, checks);
     outages::check(scenario, checks, arguments.one_by_one);
     deletion(scenario, checks);
@@ -288,6 +301,78 @@ fn mixed_type(scenario: &Scenario) -> Result<String> {
         "_extra is {extra}"
     );
     Ok(extra.to_string())
+}
+
+/// The same pod, without a restart, with another configuration.
+fn reconfigured(scenario: &Scenario) -> Result<String> {
+    let [tenant, _] = TENANTS;
+    let running = || -> Result<Vec<(String, String)>> {
+        let pods = relay::pods(&scenario.kubectl, tenant)?;
+        Ok(pods.into_iter().map(|pod| (pod.name, pod.container)).collect())
+    };
+    let before = running()?;
+    let begun = std::time::Instant::now();
+    patch(
+        scenario,
+        tenant,
+        &json!({"relay": {"batch": {"linger": "150ms"}}}),
+    )?;
+    scenario.await_pipeline(tenant, "RelayReady", "True", &["Running"], 2 * MINUTE)?;
+    let taken_up = begun.elapsed();
+    let after = running()?;
+    ensure!(before == after, "before {before:?}, after {after:?}");
+    Ok(format!(
+        "taken up after {:.1}s, no restart",
+        taken_up.as_secs_f32()
+    ))
+}
+
+fn scaled(scenario: &Scenario) -> Result<String> {
+    let [tenant, _] = TENANTS;
+    patch(scenario, tenant, &json!({"relay": {"replicas": 2}}))?;
+    scenario.await_pipeline(tenant, "RelayReady", "True", &["Running"], 3 * MINUTE)?;
+    let pods = relay::pods(&scenario.kubectl, tenant)?;
+    ensure!(pods.len() == 2 && pods.iter().all(|pod| pod.ready), "{pods:?}");
+    let ids = [
+        "6592008029c8c3e4dc76257a",
+        "6592008029c8c3e4dc76257b",
+        "6592008029c8c3e4dc76257c",
+    ];
+    let documents = ids.map(|id| {
+        json!({"insert": "shop_acme.customers", "document": {"_id": {"$oid": id}, "email": "two@example.com"}})
+    });
+    scenario.programs.write(&documents)?;
+    let select = "SELECT COUNT(*) FROM tenant_acme.customers WHERE email = 'two@example.com'";
+    scenario.await_value(select, "3", MINUTE)?;
+    Ok(format!("{} relays ready", pods.len()))
+}
+
+/// Changes the spec, and waits until the operator has seen that.
+fn patch(scenario: &Scenario, tenant: &str, spec: &serde_json::Value) -> Result<()> {
+    let namespace = format!("tenant-{tenant}");
+    let body = json!({"spec": spec}).to_string();
+    let kubectl = &scenario.kubectl;
+    kubectl.run(&[
+        "patch",
+        "tp",
+        tenant,
+        "-n",
+        &namespace,
+        "--type=merge",
+        "-p",
+        &body,
+    ])?;
+    until("the new spec is seen", MINUTE, || {
+        let found = kubectl.get(&pipeline(tenant))?.unwrap_or_default();
+        let (wanted, seen) = (
+            &found["metadata"]["generation"],
+            &found["status"]["observedGeneration"],
+        );
+        Ok(match wanted.is_i64() && wanted == seen {
+            true => Look::There(()),
+            false => Look::NotYet(format!("generation {wanted}, seen {seen}")),
+        })
+    })
 }
 
 /// Connect is scaled to nothing and back; documents written meanwhile arrive afterwards.

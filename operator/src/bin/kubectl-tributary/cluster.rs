@@ -123,6 +123,7 @@ fn args(relay_image: &str) -> Args {
         watch_secrets: false,
         concurrency: 1,
         resync_seconds: 600,
+        namespace_yield_seconds: 600,
         lease_name: String::new(),
         lease_namespace: None,
         lease_seconds: 15,

@@ -12,7 +12,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::runtime::controller::Action as Requeue;
-use kube::runtime::events::EventType;
 use tributary_crds::names::{Owner, Ownership};
 use tributary_crds::pipeline::OnUnreachable;
 use tributary_crds::template::DeletionPolicy;
@@ -47,38 +46,52 @@ struct Subject<'a> {
 
 pub async fn reconcile(pipeline: &TenantPipeline, context: &Context) -> Result<Requeue, Error> {
     let subject = subject(pipeline, context);
-    let remains = look(&subject, context).await?;
-    match plan::next(&remains, subject.policy, patience(&subject, context)) {
-        Step::Act(actions) => {
-            for action in &actions {
-                tracing::info!(?action, "teardown");
-                if let Err(failed) = carry_out(action, &subject, context).await {
-                    let message = format!("Deletion waits: {failed}");
-                    return wait(pipeline, context, &message).await;
+    let patience = patience(&subject, context);
+    let mut remains = look(&subject, context).await?;
+    // Ends: what is given up is never acted on again.
+    loop {
+        match plan::next(&remains, subject.policy, patience) {
+            Step::Act(actions) => match act(&actions, &subject, context).await {
+                Ok(()) => return Ok(error::requeue(PROGRESS)),
+                Err((action, why)) if patience != Patience::Wait && remains.give_up(action, &why) => {
+                    tracing::warn!(?action, why, "given up: it has failed for too long");
                 }
-            }
-            Ok(error::requeue(PROGRESS))
-        }
-        Step::Wait(what) => wait(pipeline, context, &format!("Deletion waits: {what}")).await,
-        Step::Release { left_behind } => {
-            if !left_behind.is_empty() {
-                let note = format!("Released without removing {}.", left_behind.join(", "));
-                note_left_behind(&subject, &left_behind, context).await;
-                context
-                    .tell(
-                        Kind::TenantPipeline,
-                        pipeline,
-                        EventType::Warning,
-                        "Orphaned",
-                        &note,
-                    )
-                    .await;
-            }
-            context.kubernetes.remove_finalizer(pipeline).await?;
-            drop(context.memory.take(&subject.owner.namespace, &subject.owner.name));
-            Ok(Requeue::await_change())
+                Err((_, why)) => return wait(pipeline, context, &format!("Deletion waits: {why}")).await,
+            },
+            Step::Wait(what) => return wait(pipeline, context, &format!("Deletion waits: {what}")).await,
+            Step::Release { left_behind } => return release(&subject, &left_behind, context).await,
         }
     }
+}
+
+/// In order; the first one that fails, and why.
+async fn act<'a>(
+    actions: &'a [Action],
+    subject: &Subject<'_>,
+    context: &Context,
+) -> Result<(), (&'a Action, String)> {
+    for action in actions {
+        tracing::info!(?action, "teardown");
+        carry_out(action, subject, context)
+            .await
+            .map_err(|why| (action, why))?;
+    }
+    Ok(())
+}
+
+async fn release(subject: &Subject<'_>, left_behind: &[String], context: &Context) -> Result<Requeue, Error> {
+    let owner = &subject.owner;
+    if !left_behind.is_empty() {
+        note_left_behind(subject, left_behind, context).await;
+        let note = format!("Released without removing {}.", left_behind.join(", "));
+        let platform = subject.platform.as_deref();
+        context
+            .tell_orphaned(Kind::TenantPipeline, subject.pipeline, platform, &note)
+            .await;
+    }
+    context.kubernetes.remove_finalizer(subject.pipeline).await?;
+    drop(context.memory.take(&owner.namespace, &owner.name));
+    Ok(Requeue::await_change())
 }
 
 /// Stops the connector and the relay and keeps everything else: positions, tables, topics, configuration.
@@ -168,7 +181,7 @@ fn patience(subject: &Subject<'_>, context: &Context) -> Patience {
         Timestamp::now().duration_since(t).unsigned_abs()
     });
     let asked = subject.on_unreachable.orphans_after();
-    plan::patience(waited, asked, context.namespace_goes(&subject.owner.namespace))
+    plan::patience(waited, asked, context.yields_after(&subject.owner.namespace))
 }
 
 async fn look(subject: &Subject<'_>, context: &Context) -> Result<Remains, Error> {

@@ -97,27 +97,59 @@ pub enum Patience {
     Wait,
     /// Their owner has declared them gone, or the namespace goes: list what is left and let go.
     Yield,
+    /// Nor are pods waited for any more, which may sit on a node that is gone.
+    Abandon,
 }
 
-/// In a namespace that goes, nobody may come back to fix a backend: what cannot be reached for this long is left behind.
-pub const YIELD_AFTER: Duration = Duration::from_secs(600);
+/// From the bound on, how long relays may still finish: longer than their grace period.
+const PODS_GRACE: Duration = Duration::from_secs(90);
 
-/// How long to insist, after having waited so long; `asked` is the bound of `onUnreachable: Orphan`.
-pub fn patience(waited: Duration, asked: Option<Duration>, namespace_goes: bool) -> Patience {
-    // Rule 25.
-    let in_namespace = (namespace_goes && Guard::NamespaceYields.holds()).then_some(YIELD_AFTER);
-    let bound = match (asked, in_namespace) {
+/// How long to insist, after having waited so long. `asked` is the bound of `onUnreachable: Orphan`, `namespace` the one of a
+/// namespace that goes (rule 25), where nobody may come back to fix a backend.
+pub fn patience(waited: Duration, asked: Option<Duration>, namespace: Option<Duration>) -> Patience {
+    let namespace = namespace.filter(|_| Guard::NamespaceYields.holds());
+    let bound = match (asked, namespace) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
     match bound {
+        Some(bound) if waited >= bound + PODS_GRACE => Patience::Abandon,
         Some(bound) if waited >= bound => Patience::Yield,
         _ => Patience::Wait,
     }
 }
 
+impl Remains {
+    /// What an action was about counts as out of reach, because the action fails. `false`: it is in Kubernetes, without which
+    /// nothing can be released either.
+    pub fn give_up(&mut self, action: &Action, why: &str) -> bool {
+        let why = why.to_owned();
+        match action {
+            Action::StopConnector | Action::DeleteConnectorOffsets | Action::DeleteConnector => {
+                self.connector = Seen::Unreachable(why);
+            }
+            Action::RemoveMirroredKey => self.mirrored_key = Seen::Unreachable(why),
+            Action::KeepPositions | Action::DeleteConsumerGroup => {
+                self.consumer_group = Seen::Unreachable(why);
+            }
+            Action::DeleteTopics(_) => self.topics = Seen::Unreachable(why),
+            Action::RetainEntry | Action::ForgetEntry => self.ledger = Seen::Unreachable(why),
+            Action::DeleteDeployment(_)
+            | Action::DeleteChild(_)
+            | Action::DeleteConfigMap(_)
+            | Action::DeleteBudget(_) => return false,
+        }
+        true
+    }
+}
+
 /// Decides the next step.
 pub fn next(remains: &Remains, policy: DeletionPolicy, patience: Patience) -> Step {
+    let mut remains = remains.clone();
+    if patience == Patience::Abandon && remains.pods > 0 && remains.consumer_group == Seen::Ours(()) {
+        // Where it stands is not known while somebody may still move it.
+        remains.give_up(&Action::KeepPositions, "relay pods do not end");
+    }
     let mut left_behind = Vec::new();
     let stages = [
         stop_connector,
@@ -128,12 +160,13 @@ pub fn next(remains: &Remains, policy: DeletionPolicy, patience: Patience) -> St
         remove_data,
     ];
     for stage in stages {
-        match stage(remains, policy) {
-            Stage::Done => {}
-            Stage::Act(actions) => return Step::Act(actions),
-            Stage::Wait(text) => return Step::Wait(text),
-            Stage::Unreachable(_, what) if patience == Patience::Yield => left_behind.extend(what),
-            Stage::Unreachable(why, _) => return Step::Wait(why),
+        match (stage(&remains, policy), patience) {
+            (Stage::Done, _) => {}
+            (Stage::Act(actions), _) => return Step::Act(actions),
+            (Stage::Pods(_, what), Patience::Abandon) => left_behind.push(what),
+            (Stage::Wait(text) | Stage::Pods(text, _), _) => return Step::Wait(text),
+            (Stage::Unreachable(why, _), Patience::Wait) => return Step::Wait(why),
+            (Stage::Unreachable(_, what), Patience::Yield | Patience::Abandon) => left_behind.extend(what),
         }
     }
     left_behind.dedup();
@@ -144,14 +177,16 @@ enum Stage {
     Done,
     Act(Vec<Action>),
     Wait(String),
+    /// Pods end by themselves, unless their node is gone.
+    Pods(String, String),
     /// Why, and what stays behind if nobody waits for it.
-    Unreachable(String, Option<String>),
+    Unreachable(String, Vec<String>),
 }
 
 fn stop_connector(remains: &Remains, _: DeletionPolicy) -> Stage {
     match &remains.connector {
         Seen::Ours(ConnectorRun::Running) => Stage::Act(vec![Action::StopConnector]),
-        Seen::Unreachable(why) => Stage::Unreachable(why.clone(), Some("the connector".to_owned())),
+        Seen::Unreachable(why) => Stage::Unreachable(why.clone(), vec!["the connector".to_owned()]),
         Seen::Ours(ConnectorRun::Stopped) | Seen::Absent | Seen::Foreign => Stage::Done,
     }
 }
@@ -162,7 +197,10 @@ fn stop_relay(remains: &Remains, _: DeletionPolicy) -> Stage {
     }
     match remains.pods {
         0 => Stage::Done,
-        n => Stage::Wait(format!("{n} relay pod(s) are finishing the load in flight.")),
+        n => Stage::Pods(
+            format!("{n} relay pod(s) are finishing the load in flight."),
+            format!("{n} relay pod(s) that do not end"),
+        ),
     }
 }
 
@@ -178,12 +216,10 @@ fn remove_connector(remains: &Remains, policy: DeletionPolicy) -> Stage {
 
 fn remove_runtime(remains: &Remains, policy: DeletionPolicy) -> Stage {
     let mut actions = Vec::new();
-    let mut unreachable = None;
+    let mut unreachable = Vec::new();
     match &remains.mirrored_key {
         Seen::Ours(()) => actions.push(Action::RemoveMirroredKey),
-        Seen::Unreachable(why) => {
-            unreachable = Some((why, "the mirrored connection string"));
-        }
+        Seen::Unreachable(why) => unreachable.push((why, "the mirrored connection string")),
         Seen::Absent | Seen::Foreign => {}
     }
     match &remains.consumer_group {
@@ -191,21 +227,24 @@ fn remove_runtime(remains: &Remains, policy: DeletionPolicy) -> Stage {
             match (policy, &remains.ledger) {
                 (DeletionPolicy::Retain, Seen::Ours(_)) => actions.push(Action::KeepPositions),
                 (DeletionPolicy::Retain, Seen::Unreachable(why)) => {
-                    return Stage::Unreachable(why.clone(), Some("the consumer group".to_owned()));
+                    return Stage::Unreachable(why.clone(), vec!["the consumer group".to_owned()]);
                 }
                 // Never accepted, or nothing is to be kept.
                 _ => {}
             }
             actions.push(Action::DeleteConsumerGroup);
         }
-        Seen::Unreachable(why) => unreachable = Some((why, "the consumer group")),
+        Seen::Unreachable(why) => unreachable.push((why, "the consumer group")),
         Seen::Absent | Seen::Foreign => {}
     }
     actions.extend(remains.config_maps.iter().cloned().map(Action::DeleteConfigMap));
     actions.extend(remains.budgets.iter().cloned().map(Action::DeleteBudget));
-    match (actions.is_empty(), unreachable) {
+    match (actions.is_empty(), unreachable.last()) {
         (false, _) => Stage::Act(actions),
-        (true, Some((why, what))) => Stage::Unreachable(why.clone(), Some(what.to_owned())),
+        (true, Some((why, _))) => Stage::Unreachable(
+            (*why).clone(),
+            unreachable.iter().map(|(_, what)| (*what).to_owned()).collect(),
+        ),
         (true, None) => Stage::Done,
     }
 }
@@ -236,14 +275,17 @@ fn remove_data(remains: &Remains, policy: DeletionPolicy) -> Stage {
             return Stage::Act(vec![Action::DeleteTopics(topics.clone())]);
         }
         (DeletionPolicy::Delete, Seen::Unreachable(why)) => {
-            return Stage::Unreachable(why.clone(), Some("the topics and the ledger entry".to_owned()));
+            return Stage::Unreachable(
+                why.clone(),
+                vec!["the topics".to_owned(), "the ledger entry".to_owned()],
+            );
         }
         _ => {}
     }
     match (policy, &remains.ledger) {
         (DeletionPolicy::Retain, Seen::Ours(LedgerEntry::Live)) => Stage::Act(vec![Action::RetainEntry]),
         (DeletionPolicy::Delete, Seen::Ours(_)) => Stage::Act(vec![Action::ForgetEntry]),
-        (_, Seen::Unreachable(why)) => Stage::Unreachable(why.clone(), Some("the ledger entry".to_owned())),
+        (_, Seen::Unreachable(why)) => Stage::Unreachable(why.clone(), vec!["the ledger entry".to_owned()]),
         (_, Seen::Ours(LedgerEntry::Retained) | Seen::Absent | Seen::Foreign) => Stage::Done,
     }
 }
@@ -410,12 +452,17 @@ mod tests {
             ledger: Seen::Unreachable(away()),
             ..everything()
         };
-        let soon = patience(Duration::from_secs(1), None, true);
+        let bound = Some(Duration::from_secs(600));
+        let soon = patience(Duration::from_secs(1), None, bound);
         let (_, end) = run(down.clone(), DeletionPolicy::Retain, soon);
         if !matches!(end, Step::Wait(_)) {
             return Err(format!("it did not even try: {end:?}"));
         }
-        let (_, end) = run(down, DeletionPolicy::Retain, patience(YIELD_AFTER, None, true));
+        let (_, end) = run(
+            down,
+            DeletionPolicy::Retain,
+            patience(Duration::from_secs(600), None, bound),
+        );
         match end {
             Step::Release { left_behind } if left_behind.len() >= 3 => Ok(()),
             other => Err(format!("{other:?}")),
@@ -435,12 +482,75 @@ mod tests {
     #[test]
     fn orphaning_begins_when_asked_and_not_before() {
         let hour = Duration::from_secs(3600);
-        assert_eq!(patience(hour, None, false), Patience::Wait, "Wait waits");
+        assert_eq!(patience(hour, None, None), Patience::Wait, "Wait waits");
         assert_eq!(
-            patience(Duration::from_secs(3599), Some(hour), false),
+            patience(Duration::from_secs(3599), Some(hour), None),
             Patience::Wait
         );
-        assert_eq!(patience(hour, Some(hour), false), Patience::Yield);
+        assert_eq!(patience(hour, Some(hour), None), Patience::Yield);
+        assert_eq!(patience(hour + PODS_GRACE, Some(hour), None), Patience::Abandon);
+    }
+
+    #[test]
+    fn pods_that_never_end_are_waited_for_and_then_named_with_the_group_they_may_move() {
+        let mut stuck = everything();
+        stuck.connector = Seen::Absent;
+        stuck.deployments.clear();
+        let policy = DeletionPolicy::Retain;
+        for patience in [Patience::Wait, Patience::Yield] {
+            assert!(
+                matches!(next(&stuck, policy, patience), Step::Wait(_)),
+                "{patience:?}"
+            );
+        }
+        let mut left = Vec::new();
+        for _ in 0..16 {
+            match next(&stuck, policy, Patience::Abandon) {
+                Step::Act(actions) => {
+                    assert!(!actions.contains(&Action::KeepPositions), "{actions:?}");
+                    actions.iter().for_each(|a| perform(&mut stuck, a));
+                    stuck.children.clear();
+                }
+                Step::Release { left_behind } => {
+                    left = left_behind;
+                    break;
+                }
+                Step::Wait(why) => panic!("{why}"),
+            }
+        }
+        assert_eq!(left, ["1 relay pod(s) that do not end", "the consumer group"]);
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_let_go_of_where_it_is_not_kubernetes() {
+        let mut remains = everything();
+        let mut given_up = Vec::new();
+        for _ in 0..32 {
+            match next(&remains, DeletionPolicy::Delete, Patience::Yield) {
+                Step::Act(actions) => {
+                    for action in &actions {
+                        if remains.give_up(action, "503") {
+                            given_up.push(action.clone());
+                        } else {
+                            perform(&mut remains, action);
+                        }
+                    }
+                }
+                Step::Wait(_) => time_passes(&mut remains),
+                Step::Release { left_behind } => {
+                    let all = [
+                        "the connector",
+                        "the mirrored connection string",
+                        "the consumer group",
+                        "the topics",
+                        "the ledger entry",
+                    ];
+                    assert_eq!(left_behind, all);
+                    return;
+                }
+            }
+        }
+        panic!("no end in sight: {given_up:?}");
     }
 
     fn seen<T: Clone + std::fmt::Debug + 'static>(
@@ -484,6 +594,8 @@ mod tests {
         fn from_anything_seen_the_teardown_ends(remains in remains(), delete in any::<bool>()) {
             let policy = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Retain };
             let (_, end) = run(remains.clone(), policy, Patience::Yield);
+            prop_assert!(matches!(end, Step::Release { .. }), "{end:?}");
+            let (_, end) = run(remains.clone(), policy, Patience::Abandon);
             prop_assert!(matches!(end, Step::Release { .. }), "{end:?}");
             let (_, end) = run(remains, policy, Patience::Wait);
             prop_assert!(matches!(end, Step::Release { .. } | Step::Wait(_)), "{end:?}");
