@@ -671,6 +671,43 @@ fn rule_9_lost_offsets() {
     guarded(Guard::LostOffsets, lost_offsets_are_missed);
 }
 
+/// Rule 9, the other way: beside a sibling that has committed and loaded, a partition without an offset is one that nobody has
+/// come to yet.
+#[test]
+fn a_partition_that_nobody_has_come_to_is_not_lost() {
+    let (kafka, starrocks) = (Kafka::start(&[(TOPIC, 2)]), starrocks("n BIGINT NULL,"));
+    let mut both = documents();
+    both.topic.partitions = 2;
+    let mut relay = relay(&kafka, &starrocks, None, &[both]);
+    relay.start();
+    let value = |relay: &Relay, id, wanted: &str| {
+        within(PATIENCE, "loaded", || match value_of(&starrocks, id) {
+            Ok(n) if n == wanted => Ok(()),
+            other => Err((other, relay.get("/status"))),
+        })
+        .unwrap();
+    };
+    send(&kafka, 1, 5);
+    value(&relay, 1, "5");
+    relay.kill();
+    // As two relays that start together leave it when one of them dies: the table has rows, one partition an offset.
+    let group = format!("{}.second", kafka.group());
+    let progress = Progress {
+        mapping_generation: 1,
+        tables: vec![TableProgress {
+            table: TableId::new("shop", "orders"),
+            done: 1,
+            intent: None,
+        }],
+    };
+    kafka.commit_as(&group, TOPIC, 0, 1, &progress);
+    relay.reconfigure(|relay| relay.kafka.group_id = group);
+    relay.start();
+    offer(&kafka, 1, 2, 7);
+    kafka.flush();
+    value(&relay, 2, "7");
+}
+
 #[test]
 fn rule_9_positions_per_table() {
     guarded(Guard::TablePositions, positions_are_per_table);

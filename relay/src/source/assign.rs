@@ -123,7 +123,7 @@ fn starts(
 ) -> Result<Vec<SlotStart>, NotYet> {
     let committed = committed(board, consumer, slots)?;
     let mut starts = Vec::new();
-    let mut read = History::default();
+    let mut history = History::default();
     let mut checked = None;
     for (slot, committed) in slots.iter().zip(committed) {
         let state = &board.slots[slot.0];
@@ -143,7 +143,9 @@ fn starts(
             .max();
         let known = Known {
             committed: offset,
-            was_read: offset.is_none() && low == 0 && read.of(board, state.dataset, ask)?,
+            forgotten: offset.is_none()
+                && low == 0
+                && history.forgotten(board, consumer, state.dataset, ask)?,
             furthest,
             low,
             high,
@@ -160,12 +162,18 @@ fn starts(
     Ok(starts)
 }
 
-/// Each dataset is asked about once.
+/// Whether a dataset was read before by a group that knows nothing of it now. Each is asked about once.
 #[derive(Default)]
 struct History(HashMap<usize, bool>);
 
 impl History {
-    fn of(&mut self, board: &Board, dataset: usize, ask: &Ask) -> Result<bool, NotYet> {
+    fn forgotten(
+        &mut self,
+        board: &Board,
+        consumer: &BaseConsumer<Context>,
+        dataset: usize,
+        ask: &Ask,
+    ) -> Result<bool, NotYet> {
         if !Guard::LostOffsets.holds() {
             return Ok(false);
         }
@@ -173,13 +181,32 @@ impl History {
             return Ok(*known);
         }
         let config = &board.datasets[dataset].config;
-        let found = was_read(config, ask).map_err(|why| NotYet::Tables {
+        let read = was_read(config, ask).map_err(|why| NotYet::Tables {
             topic: config.topic.name.clone(),
             why,
         })?;
-        self.0.insert(dataset, found);
-        Ok(found)
+        // In this order: a row's owner has committed before it, so a sibling that reads beside this relay shows here. Then the
+        // group is not forgotten, and this partition is one that nobody has come to yet.
+        let forgotten = read && !any_offset(board, consumer, dataset)?;
+        self.0.insert(dataset, forgotten);
+        Ok(forgotten)
     }
+}
+
+/// Whether the group has an offset of any of a dataset's partitions.
+fn any_offset(board: &Board, consumer: &BaseConsumer<Context>, dataset: usize) -> KafkaResult<bool> {
+    let mut list = TopicPartitionList::new();
+    for slot in board.datasets[dataset].slots() {
+        list.add_partition(board.topic(slot), board.slots[slot.0].partition);
+    }
+    let found = consumer.committed_offsets(list, QUERY_TIMEOUT)?;
+    let elements = found.elements();
+    for element in &elements {
+        element.error()?;
+    }
+    Ok(elements
+        .iter()
+        .any(|element| matches!(element.offset(), Offset::Offset(_))))
 }
 
 pub(super) fn position_lost(board: &Board, slot: Slot, at: i64, lost: &dyn std::fmt::Display) {

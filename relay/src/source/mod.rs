@@ -231,7 +231,7 @@ impl Reader {
                 Ok((low, high)) => {
                     let known = Known {
                         committed: Some(position),
-                        was_read: true,
+                        forgotten: false,
                         furthest: None,
                         low,
                         high,

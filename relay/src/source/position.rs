@@ -5,8 +5,8 @@
 pub(super) struct Known {
     /// The group's offset; `None`: it has none.
     pub committed: Option<i64>,
-    /// Without an offset: rows are there that were read from this topic.
-    pub was_read: bool,
+    /// Without an offset: rows are there that were read from this topic, and the group has none of its offsets.
+    pub forgotten: bool,
     /// How far the furthest table is: at least the offset.
     pub furthest: Option<i64>,
     /// First offset the log still has.
@@ -48,7 +48,7 @@ impl Known {
     /// the offset could put one there for good.)
     pub(super) fn start(self) -> Start {
         match self.committed {
-            None if self.low == 0 && self.was_read => Start::Lost(Lost::Forgotten),
+            None if self.low == 0 && self.forgotten => Start::Lost(Lost::Forgotten),
             None if self.low == 0 => Start::At(0),
             None => Start::Lost(Lost::NoOffset { low: self.low }),
             Some(committed) if committed < self.low => Start::Lost(Lost::Expired {
@@ -103,7 +103,7 @@ mod tests {
             let furthest = committed;
             Known {
                 committed,
-                was_read: false,
+                forgotten: false,
                 furthest,
                 low,
                 high,
@@ -123,17 +123,17 @@ mod tests {
             known(Some(51), 5, 50),
             Start::Lost(Lost::BeyondEnd { .. })
         ));
-        let forgotten = Known {
+        let lost = Known {
             committed: None,
-            was_read: true,
+            forgotten: true,
             furthest: None,
             low: 0,
             high: 50,
         };
-        assert_eq!(forgotten.start(), Start::Lost(Lost::Forgotten));
+        assert_eq!(lost.start(), Start::Lost(Lost::Forgotten));
         let ahead = Known {
             committed: Some(7),
-            was_read: false,
+            forgotten: false,
             furthest: Some(51),
             low: 5,
             high: 50,

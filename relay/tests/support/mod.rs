@@ -129,9 +129,13 @@ impl Kafka {
 
     /// Commits an offset as a relay before this one might have.
     pub fn commit(&self, topic: &str, partition: i32, offset: i64, progress: &Progress) {
+        self.commit_as(&self.group(), topic, partition, offset, progress);
+    }
+
+    pub fn commit_as(&self, group: &str, topic: &str, partition: i32, offset: i64, progress: &Progress) {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
-            .set("group.id", self.group())
+            .set("group.id", group)
             .create()
             .expect("consumer");
         let mut list = TopicPartitionList::new();
