@@ -1,6 +1,7 @@
 //! The Kafka key: the identity of a document.
 
 use crate::json::{Cursor, JsonError, Kind};
+use crate::shape::bson::is_object_id;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -22,6 +23,12 @@ pub enum KeyError {
 pub fn document_key(key: Option<&[u8]>, id: &mut Vec<u8>) -> Result<(), KeyError> {
     id.clear();
     let key = key.ok_or(KeyError::Missing)?;
+    if let Some(hex) = object_id(key) {
+        id.extend_from_slice(b"{\"$oid\": \"");
+        id.extend_from_slice(hex);
+        id.extend_from_slice(b"\"}");
+        return Ok(());
+    }
     if std::str::from_utf8(key).is_err() {
         return Err(KeyError::Utf8);
     }
@@ -31,6 +38,14 @@ pub fn document_key(key: Option<&[u8]>, id: &mut Vec<u8>) -> Result<(), KeyError
     } else {
         Err(KeyError::NoId)
     }
+}
+
+/// The one form nearly every key has.
+fn object_id(key: &[u8]) -> Option<&[u8]> {
+    let hex = key
+        .strip_prefix(br#"{"id":"{\"$oid\": \""#)?
+        .strip_suffix(br#"\"}"}"#)?;
+    is_object_id(hex).then_some(hex)
 }
 
 fn read_object(cursor: &mut Cursor<'_>, id: &mut Vec<u8>) -> Result<bool, KeyError> {

@@ -1,5 +1,6 @@
 //! The Debezium MongoDB envelope: what one Kafka record says, read once, without a document.
 
+mod fast;
 mod key;
 
 pub use key::{KeyError, document_key};
@@ -76,20 +77,47 @@ pub enum EnvelopeError {
     NoAfter(&'static str),
 }
 
-/// Reads the envelope. The document stays in place when it can be read there, else it is unescaped into `unescaped`.
-///
-/// Accepts the bare envelope and the one inside `{"schema":…,"payload":…}`.
-pub fn parse<'a>(value: &'a [u8], unescaped: &'a mut Vec<u8>) -> Result<Envelope<'a>, EnvelopeError> {
-    unescaped.clear();
-    // StarRocks refuses a whole body for one malformed byte; seen here, it names the record.
-    if std::str::from_utf8(value).is_err() {
-        return Err(EnvelopeError::Utf8);
+/// Reads envelopes, one after another.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// The document, when it had to be unescaped.
+    unescaped: Vec<u8>,
+    /// How the source's block began last time; see [`fast::read`].
+    source: Vec<u8>,
+}
+
+/// Beyond this the beginning of a source's block is not worth remembering.
+const SOURCE_MAX: usize = 4096;
+
+impl Reader {
+    /// Reads one. The document stays in place when it can be read there, else it is unescaped into this reader.
+    ///
+    /// Accepts the bare envelope and the one inside `{"schema":…,"payload":…}`.
+    pub fn read<'a>(&'a mut self, value: &'a [u8]) -> Result<Envelope<'a>, EnvelopeError> {
+        // StarRocks refuses a whole body for one malformed byte; seen here, it names the record.
+        if simdutf8::basic::from_utf8(value).is_err() {
+            return Err(EnvelopeError::Utf8);
+        }
+        if let Some(found) = fast::read(value, &self.source) {
+            let fields = Fields {
+                op: Some(found.op),
+                after: found.after.map(After::InPlace),
+                source_ts_ms: Some(found.source_ts_ms),
+                source: None,
+            };
+            return fields.finish(&[]);
+        }
+        self.unescaped.clear();
+        let mut cursor = Cursor::new(value);
+        let mut fields = Fields::default();
+        fields.read(&mut cursor, &mut self.unescaped)?;
+        cursor.end()?;
+        if let Some(source) = fields.source.filter(|source| source.len() <= SOURCE_MAX) {
+            self.source.clear();
+            self.source.extend_from_slice(source);
+        }
+        fields.finish(&self.unescaped)
     }
-    let mut cursor = Cursor::new(value);
-    let mut fields = Fields::default();
-    fields.read(&mut cursor, unescaped)?;
-    cursor.end()?;
-    fields.finish(unescaped)
 }
 
 #[derive(Default)]
@@ -97,6 +125,8 @@ struct Fields<'a> {
     op: Option<Op>,
     after: Option<After<'a>>,
     source_ts_ms: Option<i64>,
+    /// Text of the source's block up to the value of `ts_ms`.
+    source: Option<&'a [u8]>,
 }
 
 /// Where the document is.
@@ -152,13 +182,16 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn read_source(&mut self, cursor: &mut Cursor<'_>) -> Result<(), EnvelopeError> {
+    fn read_source(&mut self, cursor: &mut Cursor<'a>) -> Result<(), EnvelopeError> {
+        cursor.peek()?;
+        let start = cursor.at();
         if !cursor.open_object()? {
             return Ok(());
         }
         loop {
             let name = cursor.name()?;
             if name.raw == b"ts_ms" && cursor.kind()? == Kind::Number {
+                self.source = Some(cursor.slice(start, cursor.at()).bytes());
                 let (text, _) = cursor.number()?;
                 self.source_ts_ms = parse_i64(text);
                 return Ok(cursor.skip_rest_of_object()?);

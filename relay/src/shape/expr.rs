@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use tributary_crds::expr::{Documents, Env, EvalError, Meta, Program, Value, Variable};
+use tributary_crds::relay::OnError;
 
 use super::bson::{self, Bson};
 use super::compile::ExprColumn;
 use super::convert::{self, Converted};
-use super::{Event, OnError, Refused, Scratch, Shaped};
+use super::{Event, Refused, Scratch, Shaped};
 use crate::json::{Cursor, JsonError, Kind, write_int, write_string};
 
 /// Extended JSON as [`Value`]s.

@@ -3,7 +3,7 @@
 //! One JSON object, `{"<path>":{"v":<value>,"t":"<BSON type>"}}`; values are Extended JSON v2 relaxed. A value that would
 //! take the text beyond its bound stays out and the row says where its document is: in `$truncated`.
 
-use super::bson;
+use super::bson::{self, Bson};
 use crate::json::{Cursor, JsonError, write_escaped, write_int, write_string};
 
 #[derive(Debug)]
@@ -38,9 +38,13 @@ impl Extra {
         self.text.push(b'"');
         write_escaped(path.as_bytes(), &mut self.text);
         self.text.extend_from_slice(b"\":{\"v\":");
-        let mut look = cursor.clone();
-        let type_name = bson::read(&mut look)?.type_name();
-        bson::write_relaxed(cursor, &mut self.text)?;
+        let value = bson::read(cursor)?;
+        let type_name = value.type_name();
+        match value {
+            // The cursor still stands in front of it.
+            Bson::Object | Bson::Array => bson::write_relaxed(cursor, &mut self.text)?,
+            scalar => bson::write_scalar(&scalar, &mut self.text)?,
+        }
         self.text.extend_from_slice(b",\"t\":\"");
         self.text.extend_from_slice(type_name.as_bytes());
         self.text.extend_from_slice(b"\"}");

@@ -84,7 +84,7 @@ fn id(key: &[u8], declared: BsonType, ty: &ColumnType, out: &mut Vec<u8>) -> Key
 /// The 24 hex digits of `{"$oid": "…"}` in Debezium's own spacing.
 fn object_id(key: &[u8]) -> Option<&[u8]> {
     let hex = key.strip_prefix(b"{\"$oid\": \"")?.strip_suffix(b"\"}")?;
-    (hex.len() == 24 && hex.iter().all(u8::is_ascii_hexdigit)).then_some(hex)
+    bson::is_object_id(hex).then_some(hex)
 }
 
 fn meta(source: MetaSource, event: &Event<'_>, ty: &ColumnType, out: &mut Vec<u8>) -> KeyValue {

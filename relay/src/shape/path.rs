@@ -58,7 +58,8 @@ fn bracket(text: &str) -> Option<(Step, &str)> {
 
 /// Appends a name to a path's text as [`parse`] reads it back.
 pub fn push_name(path: &mut String, name: &str) {
-    let plain = !name.is_empty() && !name.contains(['.', '[', ']', '"', '\\']) && !name.starts_with('$');
+    let special = |byte: u8| matches!(byte, b'.' | b'[' | b']' | b'"' | b'\\');
+    let plain = !name.is_empty() && !name.bytes().any(special) && !name.starts_with('$');
     if plain {
         if !path.is_empty() {
             path.push('.');

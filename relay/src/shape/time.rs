@@ -50,45 +50,47 @@ impl Civil {
 
     /// `2024-01-02`
     pub fn write_date(&self, out: &mut Vec<u8>) {
-        let mut text = *b"0000-00-00";
-        put(&mut text[0..4], u32::from(self.year));
-        put(&mut text[5..7], u32::from(self.month));
-        put(&mut text[8..10], u32::from(self.day));
-        out.extend_from_slice(&text);
+        out.extend_from_slice(&self.text(b' ')[..10]);
     }
 
     /// `2024-01-02 03:04:05` and milliseconds when there are any.
     pub fn write_datetime(&self, out: &mut Vec<u8>) {
-        self.write_date(out);
-        out.push(b' ');
-        self.write_time(out);
+        out.extend_from_slice(&self.text(b' ')[..self.len()]);
     }
 
     /// `2024-01-02T03:04:05.678Z`, as Extended JSON v2 relaxed writes dates.
     pub fn write_rfc3339(&self, out: &mut Vec<u8>) {
-        self.write_date(out);
-        out.push(b'T');
-        self.write_time(out);
+        out.extend_from_slice(&self.text(b'T')[..self.len()]);
         out.push(b'Z');
     }
 
-    fn write_time(&self, out: &mut Vec<u8>) {
-        let mut text = *b"00:00:00.000";
-        put(&mut text[0..2], self.second_of_day / 3600);
-        put(&mut text[3..5], self.second_of_day / 60 % 60);
-        put(&mut text[6..8], self.second_of_day % 60);
-        put(&mut text[9..12], u32::from(self.ms));
-        let len = if self.ms == 0 { 8 } else { 12 };
-        out.extend_from_slice(&text[..len]);
+    /// Milliseconds only when there are any.
+    fn len(&self) -> usize {
+        if self.ms == 0 { 19 } else { 23 }
+    }
+
+    #[inline]
+    fn text(&self, between: u8) -> [u8; 23] {
+        let [y1, y2] = pair(u32::from(self.year / 100));
+        let [y3, y4] = pair(u32::from(self.year % 100));
+        let [m1, m2] = pair(u32::from(self.month));
+        let [d1, d2] = pair(u32::from(self.day));
+        let [h1, h2] = pair(self.second_of_day / 3600);
+        let [i1, i2] = pair(self.second_of_day / 60 % 60);
+        let [s1, s2] = pair(self.second_of_day % 60);
+        let f1 = b'0' + (self.ms / 100) as u8;
+        let [f2, f3] = pair(u32::from(self.ms % 100));
+        [
+            y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, between, h1, h2, b':', i1, i2, b':', s1, s2, b'.',
+            f1, f2, f3,
+        ]
     }
 }
 
-/// Decimal digits, right-aligned.
-fn put(into: &mut [u8], mut value: u32) {
-    for digit in into.iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
-        value /= 10;
-    }
+/// Two digits of a number below 100.
+#[inline]
+fn pair(value: u32) -> [u8; 2] {
+    [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8]
 }
 
 /// Milliseconds of an RFC 3339 moment with a zone. `None` when it is none or has more than milliseconds.

@@ -25,7 +25,7 @@ pub(super) struct Node {
 pub(super) struct Child {
     pub name: Box<[u8]>,
     /// The name as a text probably has it.
-    literal: Option<Literal>,
+    pub literal: Option<Literal>,
     pub node: usize,
 }
 
@@ -69,8 +69,16 @@ impl Tree {
         let literal = Literal::of_name(name);
         let name: Box<[u8]> = name.as_bytes().into();
         let parent = &mut self.nodes[at];
-        parent.wide.insert(name.clone(), parent.children.len());
-        parent.children.push(Child { name, literal, node });
+        // Children are found fastest in the order of a document's members, and MongoDB keeps `_id` first.
+        let place = match at == Self::ROOT && *name == *b"_id" {
+            true => 0,
+            false => parent.children.len(),
+        };
+        for later in parent.wide.values_mut().filter(|later| **later >= place) {
+            *later += 1;
+        }
+        parent.wide.insert(name.clone(), place);
+        parent.children.insert(place, Child { name, literal, node });
         node
     }
 
@@ -94,7 +102,22 @@ impl Tree {
     }
 }
 
+/// What is to be done with a value that is no more than one thing.
+pub(super) enum Wants {
+    Nothing,
+    Leaf(usize),
+}
+
 impl Node {
+    #[inline]
+    pub(super) fn wants(&self) -> Option<Wants> {
+        match self.leaves[..] {
+            _ if self.ignore => Some(Wants::Nothing),
+            [leaf] if self.is_leaf() && !self.explode => Some(Wants::Leaf(leaf)),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_leaf(&self) -> bool {
         self.children.is_empty() && self.elements.is_empty()
     }

@@ -92,7 +92,7 @@ pub struct Reader {
     /// Bytes all lanes together may hold before everything is paused.
     budget: u64,
     ask: Ask,
-    document: Vec<u8>,
+    envelopes: envelope::Reader,
     key: Vec<u8>,
     scratch: Scratch,
     /// The dataset of the last record: consecutive records nearly always share a topic.
@@ -125,7 +125,7 @@ impl Reader {
             stop,
             budget,
             ask,
-            document: Vec::new(),
+            envelopes: envelope::Reader::default(),
             key: Vec::new(),
             scratch: Scratch::default(),
             last: 0,
@@ -147,7 +147,7 @@ impl Reader {
                     // The message borrows the consumer; the handler needs the rest of self.
                     let handled = Handler {
                         board: &self.board,
-                        document: &mut self.document,
+                        envelopes: &mut self.envelopes,
                         key: &mut self.key,
                         scratch: &mut self.scratch,
                         last: &mut self.last,
@@ -388,7 +388,7 @@ impl Reader {
 /// Deals with one record. Apart from [`Reader`], because the record borrows the consumer.
 struct Handler<'r> {
     board: &'r Board,
-    document: &'r mut Vec<u8>,
+    envelopes: &'r mut envelope::Reader,
     key: &'r mut Vec<u8>,
     scratch: &'r mut Scratch,
     last: &'r mut usize,
@@ -448,7 +448,7 @@ impl Handler<'_> {
     ) -> Option<usize> {
         let board = self.board;
         let origin = Origin { slot, offset };
-        let envelope = match read(key, value, self.key, self.document) {
+        let envelope = match read(key, value, self.key, self.envelopes) {
             Ok(envelope) => envelope,
             Err(error) => {
                 let mut full = None;
@@ -566,15 +566,15 @@ fn take_away(
     };
 }
 
-/// The record's key into `id`, and what its value says; the document is unescaped into `unescaped` only when it must be.
+/// The record's key into `id`, and what its value says.
 fn read<'a>(
     key: Option<&[u8]>,
     value: &'a [u8],
     id: &mut Vec<u8>,
-    unescaped: &'a mut Vec<u8>,
+    envelopes: &'a mut envelope::Reader,
 ) -> Result<envelope::Envelope<'a>, Unreadable> {
     envelope::document_key(key, id)?;
-    Ok(envelope::parse(value, unescaped)?)
+    Ok(envelopes.read(value)?)
 }
 
 /// A document a table cannot take: parked, or the lane stops in front of it where there is no dead-letter topic.
