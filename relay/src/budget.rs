@@ -29,7 +29,8 @@ impl Budget {
         let free = limit.saturating_sub(RESERVE.max(limit / 8)).max(FLOOR);
         Self {
             buffered: free * 2 / 5,
-            fetched: (free / 6).clamp(MIB, 32 * MIB),
+            // More does not make reading faster: it only waits here instead of at the broker.
+            fetched: (free / 6).clamp(MIB, 8 * MIB),
             index: (free / 8).clamp(MIB, 64 * MIB),
         }
     }

@@ -161,6 +161,7 @@ impl BatchBuilder {
         let mut builder = Self::default();
         builder.body.reserve(bytes);
         builder.rows.reserve(rows);
+        builder.index = HashTable::with_capacity(rows);
         builder
     }
 
