@@ -31,6 +31,12 @@ struct Args {
     /// Broker to use (host:port); without it the stage raises one.
     #[arg(long, env = "TRIBUTARY_BENCH_KAFKA")]
     kafka: Option<String>,
+    /// The relay's program; without it the one that the images have is built.
+    #[arg(long, env = "TRIBUTARY_BENCH_RELAY")]
+    relay: Option<std::path::PathBuf>,
+    /// Without the Java SDK, whose runs take longest.
+    #[arg(long)]
+    without_sdk: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,8 +69,11 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn compare(args: Args) -> anyhow::Result<()> {
-    let program = relay::program()?;
-    let sdk = sdk::Sdk::compile()?;
+    let program = args.relay.map_or_else(relay::program, Ok)?;
+    let sdk = match args.without_sdk {
+        true => None,
+        false => Some(sdk::Sdk::compile()?),
+    };
     // Held until the end: the stage goes with it.
     let (_stage, kafka) = match args.kafka.filter(|kafka| !kafka.is_empty()) {
         Some(kafka) => (None, kafka),
@@ -105,16 +114,22 @@ fn compare(args: Args) -> anyhow::Result<()> {
             "relay",
             setting.catch_up(&endpoint, args.events)?,
         );
-        let sdk = sdk.catch_up(&endpoint, &kafka, &topic.name, args.events)?;
-        keep(&mut sdks, round, "sdk", sdk);
+        if let Some(sdk) = &sdk {
+            let measured = sdk.catch_up(&endpoint, &kafka, &topic.name, args.events)?;
+            keep(&mut sdks, round, "sdk", measured);
+        }
     }
-    if let (Some(raw), Some(relay), Some(sdk)) = (median(raws), median(relays), median(sdks)) {
-        let rate = Measured::per_cpu_second;
-        println!("median raw    {raw}\nmedian relay  {relay}\nmedian sdk    {sdk}");
+    let rate = Measured::per_cpu_second;
+    let relay = median(relays);
+    if let (Some(raw), Some(relay)) = (median(raws), relay) {
+        println!("median raw    {raw}\nmedian relay  {relay}");
         println!(
             "relay's share of raw consume: {:.1} %",
             100.0 * rate(&relay) / rate(&raw)
         );
+    }
+    if let (Some(relay), Some(sdk)) = (relay, median(sdks)) {
+        println!("median sdk    {sdk}");
         println!(
             "relay against the SDK, per CPU-second: {:.1} times",
             rate(&relay) / rate(&sdk)

@@ -18,6 +18,9 @@ pub(crate) fn program() -> anyhow::Result<PathBuf> {
     Ok(build(Selection::Image(&packages), &["tributary-relay"])?.remove(0))
 }
 
+/// The memory limit of the operator's Deployments: the relay takes its bounds from it.
+const POD_LIMIT: u64 = 256 << 20;
+
 pub(crate) struct Setting<'a> {
     pub program: &'a Path,
     pub kafka: &'a str,
@@ -47,6 +50,7 @@ impl Setting<'_> {
             .arg(dir.join("credentials"))
             .args(["--listen", "127.0.0.1:0"])
             .env("RUST_LOG", "warn")
+            .env(tributary_relay::budget::LIMIT_ENV, POD_LIMIT.to_string())
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
