@@ -19,7 +19,7 @@ use tributary_e2e::{bad_input, bad_manifests, bad_records, chart, outages, relay
 use tributary_stage::connect;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const OPERATIONS: u64 = 5000;
+const OPERATIONS: u64 = 3000;
 /// A source where nobody is: what the servers say about it must not repeat the password.
 const NOWHERE: &str = "mongodb://reader:lost-and-4ever@127.0.0.1:1/?replicaSet=rs0&serverSelectionTimeoutMS=2000&connectTimeoutMS=2000";
 const SEED: u64 = 1;
