@@ -125,7 +125,7 @@ fn namespace_goes(scenario: &Scenario, round: usize) -> Result<String> {
     let space = format!("tenant-{TENANT}");
     let begun = std::time::Instant::now();
     kubectl.run(&["delete", "namespace", &space, "--wait=false"])?;
-    kubectl.await_gone(&Object::new("namespace", "", &space), 2 * MINUTE)?;
+    kubectl.await_gone(&Object::new("namespace", "", &space), 5 * MINUTE)?;
     let seconds = begun.elapsed().as_secs_f32();
     write(scenario, 2 * round + 1)?;
     Ok(format!("gone after {seconds:.1}s"))
