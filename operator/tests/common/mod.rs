@@ -14,7 +14,8 @@ use serde_json::json;
 use tributary_crds::status::{Condition, find};
 use tributary_stage::{Options, Parts, Stage};
 
-pub const WAIT: Duration = Duration::from_secs(90);
+/// Patience, not a claim of speed: CI compiles images meanwhile.
+pub const WAIT: Duration = Duration::from_secs(300);
 
 pub async fn raise(parts: Parts) -> Stage {
     tokio::task::spawn_blocking(move || Stage::up(parts, Options::default()))

@@ -57,7 +57,13 @@ async fn remove(pipelines: &Api<TenantPipeline>, name: &str, policy: &str) {
         .await
         .expect("deleted");
     until(&format!("{name} is gone"), || async {
-        pipelines.get_opt(name).await.ok()?.is_none().then_some(())
+        let left = pipelines.get_opt(name).await.ok()?;
+        if let Some(left) = &left {
+            // Shown when the test fails: what the deletion waits for.
+            eprintln!("{name} waits: {:?}", left.status.as_ref().map(|s| &s.conditions));
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        }
+        left.is_none().then_some(())
     })
     .await;
 }
